@@ -1,0 +1,410 @@
+"""One capture under way: hands providers to where they run, collects what they say, and bounds every wait."""
+
+from __future__ import annotations
+
+import _thread
+import os
+import sys
+import time
+
+from runcontext import entry_points, log, registry, resolution
+from runcontext.companion import client
+from runcontext.errors import ProviderError
+from runcontext.program import current_program
+from runcontext.settings import DEFAULT_TIMEOUT_SECONDS
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from typing import Any
+
+    from runcontext.companion.wire import Message
+    from runcontext.program import Program
+    from runcontext.registry import Spec
+    from runcontext.resolution import AttachmentRow, ContextRow, Outcome
+    from runcontext.settings import Settings
+    from runcontext.tracking.local import RunFolder
+
+_GLANCE_SECONDS = 0.05
+_captures: dict[str, Capture] = {}
+_receiving = _thread.allocate_lock()
+_count = 0
+
+
+class Capture:
+    """The capture of one context.
+
+    Args:
+        current: the settings in force.
+        named: providers that the caller listed in the call, None for all.
+        folder: the run's folder, None for a context without a run.
+        context_file: what the context is called in it.
+        caller_tags: what the program sets itself.
+        program: what is described, None for this process.
+        attachments: whether attachments are asked for.
+        records_end: whether the companion is to record the end of a program that dies.
+
+    Raises:
+        ValueError, TypeError: ``named`` lists what is no provider.
+    """
+
+    def __init__(
+        self,
+        current: Settings,
+        *,
+        named: list[Any] | None = None,
+        folder: RunFolder | None = None,
+        context_file: str = "context.json",
+        caller_tags: Mapping[str, str] | None = None,
+        program: Program | None = None,
+        attachments: bool = True,
+        records_end: bool = False,
+    ) -> None:
+        """Decide what runs and where; nothing runs yet."""
+        global _count  # noqa: PLW0603 - captures of one process are numbered
+        _count += 1
+        self.id = f"{os.getpid()}-{_count}"
+        self._settings = current
+        self._timeout_seconds = current.timeout_seconds
+        self._folder = folder
+        self._context_file = context_file
+        self._caller_tags = dict(caller_tags or {})
+        self._program = program
+        self._attachments_wanted = attachments
+        self._records_end = records_end
+        self._cache_folder = entry_points.cache_folder(current.environment.get("RUNCONTEXT_CACHE_DIR"))
+        self._is_scanning = False
+        self._specs, self._needs_scan = self._plan(named)
+        self._targets: dict[str, tuple[str, str]] = {}
+        self._order = [spec.name for spec in self._specs]
+        self._outcomes: dict[str, Outcome] = {}
+        self._attachments: list[AttachmentRow] = []
+        self._companion: client.Companion | None = None
+        self._lock = _thread.RLock()
+        self._is_finished = False
+        self._began = time.monotonic()
+
+    # --- what runs ----------------------------------------------------------------------------------------------
+
+    def _plan(self, named: list[Any] | None) -> tuple[list[Spec], bool]:
+        """Give the providers, and whether the installed ones are still to be looked for."""
+        found = entry_points.cached(sys.path, self._cache_folder)
+        known_names = registry.BUILT_IN.keys()
+        if found is None and any(isinstance(each, str) and each not in known_names for each in named or ()):
+            found = entry_points.scan(sys.path)
+        return registry.plan(found, self._settings, named=named), found is None and named is None
+
+    def begin(self) -> None:
+        """Run what runs inline, put that on disk, and set the rest going; never raises what a provider raises."""
+        elsewhere = []
+        for spec in self._specs:
+            if not spec.enabled:
+                self._outcomes[spec.name] = resolution.disabled(spec.placement, spec.switched_by)
+                continue
+            self._outcomes[spec.name] = resolution.pending(spec.placement)
+            if spec.placement != "inline":
+                elsewhere.append((spec, "tags"))
+            elif self._run_inline(spec):
+                elsewhere.append((spec, "companion_tags"))
+        self._write()
+        self._set_going(elsewhere)
+
+    def _run_inline(self, spec: Spec) -> bool:
+        """Run a provider in this thread, and say whether it has facts for the companion too."""
+        one = resolution.Resolution(spec.name, "inline", reraise_interrupt=_is_main_thread())
+        outcome = one.run(lambda: _loaded(spec))
+        has_more = outcome["status"] in ("captured", "partial") and hasattr(one.provider, "companion_tags")
+        self._outcomes[spec.name] = {**outcome, "status": "pending"} if has_more else outcome
+        self._report(spec.name)
+        return has_more
+
+    def _set_going(self, elsewhere: list[tuple[Spec, str]]) -> None:
+        self._targets = {spec.name: (spec.target, method) for spec, method in elsewhere}
+        for_threads = [(spec, method) for spec, method in elsewhere if spec.placement == "thread"]
+        for_companion = [(spec, method) for spec, method in elsewhere if spec.placement != "thread"]
+        needs_scan = self._needs_scan and not self._is_all_off()
+        if for_companion or needs_scan:
+            self._companion = self._started_companion(for_companion)
+            if self._companion is None:
+                for_threads += for_companion
+                for_threads += self._scanned_here() if needs_scan else []
+            else:
+                self._ask(for_companion, needs_scan=needs_scan)
+        if for_threads:
+            self._run_in_threads([(spec.name, method, lambda spec=spec: _loaded(spec)) for spec, method in for_threads])
+
+    def _is_all_off(self) -> bool:
+        return not self._settings.switch("any provider")[0]
+
+    def _scanned_here(self) -> list[tuple[Spec, str]]:
+        """Find the plugins in this thread, where there is no companion to do it."""
+        self._needs_scan = False
+        found = entry_points.scan(sys.path)
+        entry_points.store(sys.path, self._cache_folder, found)
+        added = [spec for spec in registry.plugins(found, self._settings) if spec.name not in self._outcomes]
+        for spec in added:
+            off = resolution.disabled(spec.placement, spec.switched_by)
+            self._outcomes[spec.name] = resolution.pending("thread") if spec.enabled else off
+            self._targets[spec.name] = (spec.target, "tags")
+        self._order = registry.order(self._outcomes)
+        return [(spec, "tags") for spec in added if spec.enabled]
+
+    # --- the companion ------------------------------------------------------------------------------------------
+
+    def _started_companion(self, specs: list[tuple[Spec, str]]) -> client.Companion | None:
+        if not self._settings.companion:
+            return None
+        modules = [
+            spec.target.partition(":")[0]
+            for spec, method in specs
+            if method == "tags" and spec.origin == "built-in"
+        ]
+        return client.ensure([words for words in (modules[:1], modules[1:]) if words])
+
+    def _ask(self, specs: list[tuple[Spec, str]], *, needs_scan: bool) -> None:
+        described = self._program or current_program()
+        _captures[self.id] = self
+        request = {
+            "op": "capture",
+            "id": self.id,
+            "program": described.to_json(),
+            "order": self._order,
+            "outcomes": self._outcomes,
+            "caller_tags": self._caller_tags,
+            "attachments": self._attachments_wanted,
+            "folder": None if self._folder is None else self._folder.path,
+            "identity": None if self._folder is None else dict(self._folder.identity),
+            "context_file": self._context_file,
+            "records_end": self._records_end,
+            "deadline_seconds": self._timeout_seconds,
+            "providers": [
+                {**spec.to_json(), "method": method, "placement": spec.placement, "is_placed": spec.is_placed}
+                for spec, method in specs
+            ],
+            "scan": self._settings.to_json() if needs_scan else None,
+            "cache_folder": self._cache_folder,
+        }
+        self._is_scanning = needs_scan
+        assert self._companion is not None  # noqa: S101 - the caller has just made it
+        self._companion.ask(request)
+
+    def _on_message(self, message: Message) -> None:
+        operation = message.get("op")
+        if operation == "outcome":
+            with self._lock:
+                self._outcomes[message["name"]] = message["outcome"]
+                self._attachments.extend(message["attachments"])
+            self._report(message["name"])
+        elif operation == "elsewhere":
+            target, method = self._targets[message["name"]]
+            self._run_in_threads([(message["name"], method, lambda: registry.load(target))])
+        elif operation == "found":
+            self._on_found(message)
+
+    def _on_found(self, message: Message) -> None:
+        with self._lock:
+            self._is_scanning = False
+            self._order = message["order"]
+            self._targets.update({name: (target, "tags") for name, target in message["targets"].items()})
+            for name, outcome in message["outcomes"].items():
+                self._outcomes.setdefault(name, outcome)
+
+    def _receive(self, seconds: float) -> None:
+        """Hand on what the companion says, to this capture and to others; one thread reads at a time."""
+        companion = self._companion
+        if companion is None or not _receiving.acquire(timeout=max(seconds, 0.0)):
+            return
+        try:
+            for message in companion.receive(seconds):
+                capture = _captures.get(message.get("id", ""))
+                if capture is not None:
+                    capture._take_message(message, companion)
+        finally:
+            _receiving.release()
+
+    def _take_message(self, message: Message, companion: client.Companion) -> None:
+        try:
+            self._on_message(message)
+        except (KeyError, TypeError, AttributeError):
+            # Not what a companion of ours says: nothing else of it is to be believed.
+            companion.close()
+
+    def _replace_companion(self) -> None:
+        """Answer for a companion that is gone.
+
+        Built-in providers run in threads instead. A plugin does so only where the companion never came to life: one
+        that may have ended it must not come near the program.
+        """
+        companion, self._companion = self._companion, None
+        assert companion is not None  # noqa: S101 - the caller has looked
+        pending = [name for name, outcome in self._outcomes.items() if outcome["status"] == "pending"]
+        jobs = []
+        for name in pending:
+            target, method = self._targets.get(name, ("", "tags"))
+            if not target or self._outcomes[name]["placement"] == "thread":
+                continue
+            if name in registry.BUILT_IN or not companion.has_answered:
+                jobs.append((name, method, lambda target=target: registry.load(target)))
+            else:
+                self._deliver(name, resolution.failed("companion", "the companion process ended before it answered"), [])
+        if self._is_scanning:
+            self._is_scanning = False
+            if not companion.has_answered:
+                jobs += [
+                    (spec.name, method, lambda spec=spec: _loaded(spec)) for spec, method in self._scanned_here()
+                ]
+        if jobs:
+            self._run_in_threads(jobs)
+
+    # --- threads ------------------------------------------------------------------------------------------------
+
+    def _run_in_threads(self, jobs: Iterable[tuple[str, str, Any]]) -> None:
+        from runcontext.threads import ThreadedProvider, Watch
+
+        folder = None if self._folder is None else self._folder.attachments
+        started = []
+        for name, method, load in jobs:
+            try:
+                # In this thread, the caller's own: an import in the background could break one of the program's.
+                loaded = load()
+            except BaseException as error:  # noqa: BLE001 - a plugin that cannot be imported is an outcome
+                if isinstance(error, KeyboardInterrupt) and _is_main_thread():
+                    raise
+                self._deliver(name, resolution.failed("thread", resolution.describe_error(error)), [])
+                continue
+            each = ThreadedProvider(
+                name,
+                loaded,
+                method=method,
+                folder=folder,
+                attachments=self._attachments_wanted,
+                deliver=self._deliver,
+            )
+            try:
+                each.start()
+                started.append(each)
+            except RuntimeError:
+                self._without_thread(each)
+        Watch(started, self._timeout_seconds or DEFAULT_TIMEOUT_SECONDS).start()
+
+    def _without_thread(self, provider: Any) -> None:
+        """Answer where the system allows no more threads: only what is known not to hang may run in this one."""
+        if provider.name in registry.BUILT_IN:
+            provider.run_here()
+        else:
+            self._deliver(provider.name, resolution.failed("thread", "no thread could be started"), [])
+
+    def _deliver(self, name: str, outcome: Outcome, attachments: list[AttachmentRow]) -> None:
+        with self._lock:
+            if self._is_finished:
+                return
+            known = self._outcomes.get(name)
+            if known is not None and known["placement"] == "inline":
+                outcome = resolution.united(known, outcome)
+            self._outcomes[name] = outcome
+            self._attachments.extend(attachments)
+            companion = self._companion
+            if companion is not None and companion.is_open:
+                companion.send({"op": "outcome", "id": self.id, "name": name, "outcome": outcome})
+            else:
+                self._write()
+        self._report(name)
+
+    # --- what is known ------------------------------------------------------------------------------------------
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every provider has answered."""
+        with self._lock:
+            return not self._is_scanning and all(each["status"] != "pending" for each in self._outcomes.values())
+
+    @property
+    def remaining_seconds(self) -> float:
+        """How long a wait may still take: the deadline counts from ``begin()``."""
+        return max(0.0, self._began + self._timeout_seconds - time.monotonic())
+
+    def wait(self) -> None:
+        """Wait until the capture is complete, or the deadline has passed."""
+        self._receive(0.0)
+        while not self.is_complete:
+            remaining = self.remaining_seconds
+            if self._companion is not None and not self._companion.is_open:
+                self._replace_companion()
+            elif remaining <= 0:
+                return
+            elif self._companion is not None:
+                self._receive(min(remaining, _GLANCE_SECONDS) if self._has_threads() else remaining)
+            else:
+                time.sleep(min(remaining, 0.002))
+
+    def _has_threads(self) -> bool:
+        return any(
+            outcome["status"] == "pending" and outcome["placement"] == "thread" for outcome in self._outcomes.values()
+        )
+
+    def row(self) -> ContextRow:
+        """Give the context as far as it is known, in the form that context.json holds."""
+        with self._lock:
+            return resolution.merged(self._order, self._outcomes, self._attachments, self._caller_tags)
+
+    def finish(self) -> None:
+        """Make what is known final: whoever has not answered is timed out. Does not wait."""
+        self._receive(0.0)
+        reason = f"no answer within {self._timeout_seconds:g} s, nor by the end of the run"
+        with self._lock:
+            was_complete = self.is_complete
+            self._is_finished = True
+            self._outcomes = resolution.settled(self._outcomes, reason)
+        companion = self._companion
+        if companion is not None and companion.is_open:
+            companion.send({"op": "end", "id": self.id, "reason": reason})
+        if not was_complete:
+            for name in self._outcomes:
+                self._report(name)
+            self._write()
+        _captures.pop(self.id, None)
+
+    def raise_problems(self) -> None:
+        """Raise what is otherwise only on record, where that is asked for.
+
+        Raises:
+            ProviderError: with RUNCONTEXT_STRICT=1 for any failure; else for a provider that the caller named and that
+                is misshapen.
+        """
+        found = resolution.problems(self._outcomes) if self._settings.strict else self._misshapen()
+        if found:
+            raise ProviderError("; ".join(found))
+
+    def _misshapen(self) -> list[str]:
+        name_of_error = registry.MisshapenProviderError.__name__
+        reasons = [self._outcomes[spec.name]["reason"] or "" for spec in self._specs if spec.required]
+        return [reason for reason in reasons if reason.startswith(name_of_error)]
+
+    def _report(self, name: str) -> None:
+        for line in resolution.problems({name: self._outcomes[name]}):
+            log.warn_once(line)
+
+    def _write(self) -> None:
+        if self._folder is not None:
+            try:
+                self._folder.write_context(self.row(), self._context_file)
+            except OSError as error:
+                log.warn_once(f"cannot write the context into {self._folder.path}: {error}")
+
+
+def _loaded(spec: Spec) -> Any:
+    return registry.load(spec.target) if spec.target else spec.provider
+
+
+def _is_main_thread() -> bool:
+    threading = sys.modules.get("threading")
+    # Without that module there are no other threads to speak of.
+    return threading is None or threading.main_thread().ident == _thread.get_ident()
+
+
+def forget_in_child() -> None:
+    """In a forked child: it has no captures and no companion, and locks that another thread held must not hold it."""
+    global _receiving  # noqa: PLW0603 - see above
+    _receiving = _thread.allocate_lock()
+    _captures.clear()
+    client.forget()

@@ -1,0 +1,161 @@
+"""Which providers are installed: entry points, scanned once for each state of ``sys.path`` and kept in a cache file.
+
+A scan opens a file of every installed distribution and imports a finder: 50 ms and more. The folders of ``sys.path``
+change their times when something is installed or removed, so a cache keyed by them is read in a millisecond instead.
+"""
+
+from __future__ import annotations
+
+import os
+
+from runcontext import codec, project
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from typing import Any, TypeAlias
+
+    Row: TypeAlias = dict[str, str]
+
+GROUPS = ("runcontext.providers", "mlflow.run_context_provider")
+
+
+class EntryPoint:
+    """One installed entry point: its group, name, ``module:attribute`` and distribution.
+
+    ``placement`` is what the loaded object turned out to ask for, empty while nobody has looked.
+    """
+
+    __slots__ = ("distribution", "group", "name", "placement", "target")
+
+    def __init__(self, *, group: str, name: str, target: str, distribution: str, placement: str = "") -> None:
+        """Keep what the scan found."""
+        self.group = group
+        self.name = name
+        self.target = target
+        self.distribution = distribution
+        self.placement = placement
+
+    def __repr__(self) -> str:
+        """Show it as its distribution declares it."""
+        return f"<EntryPoint {self.group}: {self.name} = {self.target} ({self.distribution})>"
+
+    def to_json(self) -> Row:
+        """Give the fields as the cache file holds them."""
+        return {name: getattr(self, name) for name in self.__slots__}
+
+
+def scan(path: Sequence[str], finder: Any = None) -> list[EntryPoint]:
+    """Look for provider entry points in the distributions of ``path``.
+
+    ``finder`` is a module like ``importlib.metadata``, which it is unless given: in the caller the standard library's,
+    since importing ``importlib_metadata`` changes the finders of whoever imports it.
+    """
+    if finder is None:
+        import importlib.metadata as finder
+    found = []
+    seen = set()
+    for distribution in finder.distributions(path=list(path)):
+        for each in _entry_points(distribution):
+            entry = EntryPoint(group=each.group, name=each.name, target=each.value, distribution=_name(distribution))
+            key = (entry.group, entry.name, entry.target)
+            if entry.group in GROUPS and key not in seen:
+                seen.add(key)
+                found.append(entry)
+    return found
+
+
+def cached(path: Sequence[str], folder: str | None) -> list[EntryPoint] | None:
+    """Read what an earlier scan of this very ``path`` found, None where there is none."""
+    if folder is None:
+        return None
+    try:
+        with open(_file(folder, path), encoding="utf-8") as file:
+            content = codec.loads(file.read())
+        found = [EntryPoint(**row) for row in content["entry_points"]]
+        unchanged = content["path"] == list(path) and all(_is_unchanged(*state) for state in content["states"])
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+    return found if unchanged else None
+
+
+def store(path: Sequence[str], folder: str | None, found: Iterable[EntryPoint]) -> None:
+    """Keep ``found`` for the next run; a cache that cannot be written costs only time."""
+    if folder is None:
+        return
+    content = codec.dumps(
+        {
+            "schema": 1,
+            "path": list(path),
+            "states": [[entry, _changed_ns(entry), _has_distributions(entry)] for entry in path],
+            "entry_points": [each.to_json() for each in found],
+        }
+    )
+    target = _file(folder, path)
+    temporary = f"{target}.{os.getpid()}"
+    try:
+        os.makedirs(folder, mode=0o700, exist_ok=True)
+        with open(temporary, "w", encoding="utf-8") as file:
+            file.write(content)
+        os.replace(temporary, target)
+    except OSError:
+        return
+
+
+def cache_folder(setting: str | None) -> str | None:
+    """Give the folder of the cache: ``setting``, else the user's own cache folder (XDG_CACHE_HOME)."""
+    return setting or project.user_folder("XDG_CACHE_HOME", ".cache")
+
+
+def _entry_points(distribution: Any) -> Iterable[Any]:
+    try:
+        return list(distribution.entry_points)
+    except Exception:  # noqa: BLE001 - one broken distribution must not hide the others' providers
+        return []
+
+
+def _name(distribution: Any) -> str:
+    try:
+        return str(distribution.metadata["Name"] or "unknown")
+    except Exception:  # noqa: BLE001 - as above: its entry points are usable without its name
+        return "unknown"
+
+
+def _is_unchanged(entry: str, changed_ns: int, had_distributions: bool) -> bool:  # noqa: FBT001 - a row of the file
+    if _changed_ns(entry) == changed_ns:
+        return True
+    # A script's own folder changes with every file that it writes; without distributions there is nothing to find in it.
+    return not had_distributions and not _has_distributions(entry)
+
+
+def _has_distributions(entry: str) -> bool:
+    try:
+        return any(name.endswith((".dist-info", ".egg-info", ".egg")) for name in os.listdir(entry or "."))
+    except OSError:
+        return os.path.isfile(entry)
+
+
+def _changed_ns(entry: str) -> int:
+    try:
+        return os.stat(entry or ".").st_mtime_ns
+    except (OSError, ValueError):
+        return 0
+
+
+def _file(folder: str, path: Sequence[str]) -> str:
+    return os.path.join(folder, f"entry-points-{_checksum(path):08x}.json")
+
+
+def _checksum(path: Sequence[str]) -> int:
+    import zlib
+
+    return zlib.crc32("\0".join(path).encode("utf-8", "surrogatepass"))
+
+
+def by_target(entries: Iterable[EntryPoint]) -> list[EntryPoint]:
+    """Keep the first of those that name the same object: what two distributions both declare runs once."""
+    first: dict[str, EntryPoint] = {}
+    for each in entries:
+        first.setdefault(each.target, each)
+    return list(first.values())
+

@@ -1,0 +1,241 @@
+"""The fluent interface: ``start_run()`` and what is logged to the run that is active."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from runcontext import capture, run
+from runcontext.run import Run
+from runcontext.settings import Settings
+from runcontext.tracking import local
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Any
+
+    from runcontext.record import Context, RunRecord, RunStatus
+
+_tracking_uri: str | None = None
+_experiment_name: str | None = None
+
+
+def start_run(
+    *,
+    run_name: str | None = None,
+    run_id: str | None = None,
+    experiment_name: str | None = None,
+    nested: bool = False,
+    parent_run_id: str | None = None,
+    tags: Mapping[str, Any] | None = None,
+    description: str | None = None,
+    tracking_uri: str | None = None,
+    providers: Sequence[Any] | None = None,
+) -> Run:
+    """Start a run and make it the active one: ``with runcontext.start_run() as run:``.
+
+    It returns as soon as the run is on disk; its context arrives while the program works.
+
+    Args:
+        run_name: a name for people; one is made up unless given.
+        run_id: a run to resume; its context is the one captured when it was made.
+        experiment_name: which experiment it belongs to; ``set_experiment()``'s, RUNCONTEXT_EXPERIMENT_NAME, or "Default".
+        nested: start it inside the active run, as its child.
+        parent_run_id: the run that it is a child of, where that is not the active one.
+        tags: tags to set; no captured fact overrides them.
+        description: a text about the run, kept as the tag ``mlflow.note.content``.
+        tracking_uri: where it is kept: a folder or a ``file:`` URI; ``set_tracking_uri()``'s unless given.
+        providers: only these, names or objects; all unless given, none for ``[]``.
+
+    Raises:
+        RuntimeError: a run is active already, and ``nested`` is not set.
+        StoreError: the run cannot be kept there; the message says how to choose another place.
+        ValueError, TypeError: a tag is ill-formed, or ``providers`` lists what is no provider.
+    """
+    return run.start(
+        run_name=run_name,
+        run_id=run_id,
+        experiment_name=experiment_name or _experiment_name,
+        nested=nested,
+        parent_run_id=parent_run_id,
+        tags=tags,
+        description=description,
+        tracking_uri=tracking_uri or _tracking_uri,
+        providers=None if providers is None else list(providers),
+    )
+
+
+def end_run(status: str | RunStatus = "FINISHED") -> None:
+    """End the active run; where there is none, nothing happens.
+
+    Args:
+        status: FINISHED, FAILED or KILLED.
+    """
+    current = _only_run()
+    if current is not None:
+        current.end(str(status))
+
+
+def active_run() -> Run | None:
+    """Give the run that this thread or task is in, None where it is in none."""
+    return run.active()
+
+
+def log_param(key: str, value: Any) -> Any:
+    """Record a param of the active run; see ``Run.log_param``."""
+    return _target().log_param(key, value)
+
+
+def log_params(params: Mapping[str, Any]) -> None:
+    """Record several params of the active run; see ``Run.log_params``."""
+    _target().log_params(params)
+
+
+def log_metric(key: str, value: float, step: int | None = None, timestamp: int | None = None) -> None:
+    """Record a point of a metric of the active run; see ``Run.log_metric``."""
+    _target().log_metric(key, value, step, timestamp)
+
+
+def log_metrics(metrics: Mapping[str, float], step: int | None = None, timestamp: int | None = None) -> None:
+    """Record a point of several metrics of the active run; see ``Run.log_metrics``."""
+    _target().log_metrics(metrics, step, timestamp)
+
+
+def set_tag(key: str, value: Any) -> None:
+    """Set a tag of the active run; see ``Run.set_tag``."""
+    _target().set_tag(key, value)
+
+
+def set_tags(tags: Mapping[str, Any]) -> None:
+    """Set several tags of the active run; see ``Run.set_tags``."""
+    _target().set_tags(tags)
+
+
+def log_artifact(local_path: str | os.PathLike[str], artifact_path: str | None = None) -> None:
+    """Copy a file or a folder into the active run's artifacts; see ``Run.log_artifact``."""
+    _target().log_artifact(local_path, artifact_path)
+
+
+def log_artifacts(local_dir: str | os.PathLike[str], artifact_path: str | None = None) -> None:
+    """Copy what is in a folder into the active run's artifacts; see ``Run.log_artifacts``."""
+    _target().log_artifacts(local_dir, artifact_path)
+
+
+def log_text(text: str, artifact_file: str) -> None:
+    """Write a text as an artifact of the active run; see ``Run.log_text``."""
+    _target().log_text(text, artifact_file)
+
+
+def get_run(run_id: str, *, tracking_uri: str | None = None) -> RunRecord:
+    """Read a run back.
+
+    Raises:
+        StoreError: there is no such run.
+    """
+    from runcontext.tracking import reading
+
+    return reading.get_run(current_store(tracking_uri), run_id)
+
+
+def search_runs(
+    experiment_names: Sequence[str] | None = None, max_results: int | None = None, *, tracking_uri: str | None = None
+) -> list[RunRecord]:
+    """Read runs back, newest first.
+
+    Args:
+        experiment_names: only runs of these experiments; all unless given.
+        max_results: at most so many; all unless given.
+        tracking_uri: where to look; where runs are kept now unless given.
+    """
+    from runcontext.tracking import reading
+
+    names = None if experiment_names is None else list(experiment_names)
+    return reading.search_runs(current_store(tracking_uri), experiment_names=names, max_results=max_results)
+
+
+def set_tracking_uri(uri: str | os.PathLike[str] | None) -> None:
+    """Choose where later runs of this process are kept: a folder or a ``file:`` URI; None for the default place."""
+    global _tracking_uri  # noqa: PLW0603 - MLflow's interface: one place a process
+    _tracking_uri = None if uri is None else os.fspath(uri)
+
+
+def get_tracking_uri() -> str:
+    """Give where runs are kept now.
+
+    Raises:
+        StoreError: there is no default place here, or the one that was chosen cannot be.
+    """
+    return current_store(None).uri
+
+
+def set_experiment(experiment_name: str) -> None:
+    """Choose the experiment that later runs of this process belong to."""
+    global _experiment_name  # noqa: PLW0603 - as above
+    _experiment_name = experiment_name
+
+
+def resolve_context(
+    *, tags: Mapping[str, Any] | None = None, providers: Sequence[Any] | None = None, timeout: float | None = None
+) -> Context:
+    """Capture the context of this process, without a run; attachments are only measured.
+
+    Args:
+        tags: tags that override every captured fact.
+        providers: only these, names or objects; all unless given.
+        timeout: seconds to wait at most; RUNCONTEXT_TIMEOUT, or 5, unless given.
+
+    Raises:
+        ProviderError: with RUNCONTEXT_STRICT=1, when a provider failed.
+        ValueError, TypeError: a tag is ill-formed, or ``providers`` lists what is no provider.
+    """
+    from runcontext.record import Context
+
+    current = Settings.current(_folder())
+    if timeout is not None:
+        current = current.with_environment({"RUNCONTEXT_TIMEOUT": str(timeout)})
+    under_way = capture.Capture(
+        current,
+        named=None if providers is None else list(providers),
+        caller_tags=run.checked_tags(tags or {}),
+    )
+    under_way.begin()
+    under_way.wait()
+    under_way.finish()
+    under_way.raise_problems()
+    return Context.from_json(under_way.row())
+
+
+def current_store(tracking_uri: str | None) -> local.LocalStore:
+    """Give the store that a tracking URI names, or where runs are kept now."""
+    folder = _folder()
+    return local.LocalStore.at(tracking_uri or _tracking_uri or Settings.current(folder).tracking_uri, folder)
+
+
+def _folder() -> str | None:
+    try:
+        return os.getcwd()
+    except OSError:
+        return None
+
+
+def _target() -> Run:
+    found = _only_run()
+    if found is None:
+        caller = sys._getframe(1).f_code.co_name
+        message = f"{caller}(): no run is active; start one with `with runcontext.start_run():`"
+        raise RuntimeError(message)
+    return found
+
+
+def _only_run() -> Run | None:
+    """Give the active run; in a thread or a cell that is in none, the process's only open one."""
+    found = run.active()
+    if found is not None:
+        return found
+    candidates = list(run.open_runs())
+    if len(candidates) > 1:
+        names = ", ".join(f"{each.run_id[-8:]} {each.run_name}" for each in candidates)
+        message = f"{len(candidates)} runs are open and none is active here: call it on the Run itself ({names})"
+        raise RuntimeError(message)
+    return candidates[0] if candidates else None

@@ -1,0 +1,340 @@
+"""Runs one provider under guard, and merges what all of them said.
+
+Everything here speaks the form that outcomes have on disk, in the companion's pipe and under ``--json``: plain
+dictionaries (``record.py`` has the records that people read them as). So the program that is being described pays for
+no record class, and what crosses a process needs no conversion.
+"""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import time
+
+from runcontext import redaction, registry
+from runcontext.errors import NotInContext
+from runcontext.files import replace_file
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from typing import Any, TypeAlias
+
+    Outcome: TypeAlias = dict[str, Any]
+    AttachmentRow: TypeAlias = dict[str, Any]
+    ContextRow: TypeAlias = dict[str, Any]
+
+SCHEMA = 1
+MAX_TAGS = 1_000
+MAX_KEY_CHARACTERS = 250
+MAX_VALUE_CHARACTERS = 8_000
+ABSENT = "absent: "
+"""Begins the reason of a fact that is not there, as against one that failed."""
+
+CALLER = "caller"
+"""Who wins a conflict with a tag that the program itself set."""
+
+_KEY_PUNCTUATION = frozenset("_.-/ :")
+_MESSAGE_CHARACTERS = 2_000
+
+
+def pending(placement: str) -> Outcome:
+    """Give the outcome of a provider that has not answered yet."""
+    return _outcome("pending", None, placement=placement)
+
+
+def disabled(placement: str, switched_by: str) -> Outcome:
+    """Give the outcome of a provider that a setting switched off."""
+    return _outcome("disabled", f"switched off by {switched_by}", placement=placement)
+
+
+def failed(placement: str, reason: str) -> Outcome:
+    """Give the outcome of a provider that could not even be run."""
+    return _outcome("failed", reason, placement=placement)
+
+
+def _outcome(status: str, reason: str | None, *, placement: str) -> Outcome:
+    return {
+        "status": status,
+        "reason": reason,
+        "seconds": 0.0,
+        "started_at": time.time_ns() // 1_000_000,
+        "placement": placement,
+        "tags": {},
+        "failures": {},
+        "redacted": 0,
+    }
+
+
+class Resolution:
+    """One provider being resolved: its facts first, then its attachments, each under guard.
+
+    - ``outcome``: what is known so far, in the form that JSON holds.
+    - ``attachments``: what was added, a row each.
+    """
+
+    def __init__(self, name: str, placement: str, *, reraise_interrupt: bool = False) -> None:
+        """Prepare for the provider called ``name``.
+
+        Args:
+            name: how reasons call it.
+            placement: where this runs, for the record.
+            reraise_interrupt: let KeyboardInterrupt through: in the main thread of the program it is the user's.
+        """
+        self.name = name
+        self.outcome = _outcome("pending", None, placement=placement)
+        self.attachments: list[AttachmentRow] = []
+        self.provider: Any = None
+        self._passing: tuple[type[BaseException], ...] = (KeyboardInterrupt,) if reraise_interrupt else ()
+        self._began = time.perf_counter()
+
+    def run(self, load: Callable[[], Any], method: str = "tags") -> Outcome:
+        """Load the provider, ask whether it is in context, and read its facts; never raises what it raises."""
+        try:
+            self.provider = registry.build(self.name, load())
+            if not self.provider.in_context():
+                self._settle("absent", "not in context")
+            else:
+                self._take(getattr(self.provider, method)())
+        except self._passing:
+            raise
+        except NotInContext as reason:
+            self._settle("absent", _message(reason) or "not in context")
+        except BaseException as error:  # noqa: BLE001 - the one guard: whatever a provider raises is an outcome
+            self._settle("failed", describe_error(error))
+        return self.outcome
+
+    def wants_attachments(self) -> bool:
+        """Say whether the facts are in and there are attachments to ask for."""
+        return self.outcome["status"] in ("captured", "partial") and hasattr(self.provider, "attachments")
+
+    def run_attachments(self, folder: str | None) -> Outcome:
+        """Read the provider's attachments and write them below ``folder``; without one only sizes and hashes are kept."""
+        try:
+            for each in self.provider.attachments():
+                self.attachments.append(_attached(self.name, each, folder))
+                self.outcome["redacted"] += each.redacted
+        except self._passing:
+            raise
+        except NotInContext as reason:
+            self.outcome["failures"]["attachments"] = ABSENT + _message(reason)
+        except BaseException as error:  # noqa: BLE001 - as above
+            self.outcome["failures"]["attachments"] = describe_error(error)
+            self.outcome["status"] = "partial"
+        self._stop_clock()
+        return self.outcome
+
+    def _take(self, mapping: Any) -> None:
+        if not (hasattr(mapping, "keys") and hasattr(mapping, "__getitem__")):
+            message = f"{type(self.provider).__name__} gave a {type(mapping).__name__}; a mapping of tags is expected"
+            raise TypeError(message)
+        values: dict[str, Any] = {}
+        failures: dict[str, str] = {}
+        for count, key in enumerate(mapping.keys()):
+            if count >= MAX_TAGS:
+                failures["more tags"] = f"more than {MAX_TAGS:,} tags: the first {MAX_TAGS:,} count"
+                break
+            problem = key_problem(key)
+            if problem is None:
+                values[str.__str__(key)] = mapping[key]
+            else:
+                failures[_readable(key)] = problem
+        self._evaluate(values, failures)
+
+    def _evaluate(self, values: Mapping[str, Any], failures: dict[str, str]) -> None:
+        tags: dict[str, str] = {}
+        for tag, value in values.items():
+            try:
+                text = value() if callable(value) else value
+                if text is not None:
+                    tags[tag] = _checked(tag, text)
+            except self._passing:
+                raise
+            except NotInContext as reason:
+                failures[tag] = ABSENT + _message(reason)
+            except BaseException as error:  # noqa: BLE001 - one failing fact costs one fact
+                failures[tag] = describe_error(error)
+        self.outcome["tags"] = tags
+        self.outcome["failures"] = failures
+        self.outcome["redacted"] = sum(value.count(redaction.MARK) for value in tags.values())
+        failing = [reason for reason in failures.values() if not reason.startswith(ABSENT)]
+        self._settle("partial" if failing else "captured", None)
+
+    def _settle(self, status: str, reason: str | None) -> None:
+        self.outcome["status"] = status
+        self.outcome["reason"] = reason
+        self._stop_clock()
+
+    def _stop_clock(self) -> None:
+        self.outcome["seconds"] = round(time.perf_counter() - self._began, 6)
+
+
+def key_problem(key: object) -> str | None:
+    """Say what is wrong with a tag's, param's or metric's name, None where it is well formed.
+
+    At most 250 characters of ``[\\w.\\-/ :]`` that are a normal relative path: what MLflow's servers accept
+    (mlflow.utils.validation, ``_validate_tag_name``).
+    """
+    if not isinstance(key, str):
+        return f"a name of type {type(key).__name__}; a string is expected"
+    if not key or len(key) > MAX_KEY_CHARACTERS:
+        return f"a name of {len(key):,} characters; 1 to {MAX_KEY_CHARACTERS} are expected"
+    if not all(each.isalnum() or each in _KEY_PUNCTUATION for each in key):
+        return f"ill-formed name {key!r}; letters, digits and _ . - / : and space are expected"
+    if key[0] == "/" or posixpath.normpath(key) != key or key.split("/", 1)[0] in (".", ".."):
+        return f"ill-formed name {key!r}; it must not begin with / or hold . or .. or // as parts of a path"
+    return None
+
+
+def cut(value: str) -> str:
+    """Shorten a value that is too long for a tag, with a mark that says so."""
+    if len(value) <= MAX_VALUE_CHARACTERS:
+        return value
+    mark = f"... [cut: {len(value):,} characters, whole in context.json]"
+    return value[: MAX_VALUE_CHARACTERS - len(mark)] + mark
+
+
+def writable(value: str) -> str:
+    """Give ``value`` as every store can hold it: lone surrogates as ``\\udcXX``, NUL as ``\\x00``."""
+    value = str.__str__(value)
+    if not value.isascii():
+        value = value.encode("utf-8", "backslashreplace").decode()
+    return value.replace("\0", "\\x00") if "\0" in value else value
+
+
+def describe_error(error: BaseException) -> str:
+    """Give an exception's type and message as a reason, whatever its ``__str__`` does."""
+    message = _message(error)
+    name = type(error).__name__
+    return f"{name}: {message}" if message else name
+
+
+def _message(error: BaseException) -> str:
+    try:
+        text = str(error)
+    except BaseException as worse:  # noqa: BLE001 - a provider's exception may raise when it is read
+        text = f"<its message cannot be read: {type(worse).__name__}>"
+    return redaction.redact_text(writable(text[:_MESSAGE_CHARACTERS]))
+
+
+def _checked(tag: str, value: Any) -> str:
+    if not isinstance(value, str):
+        message = f"tag {tag!r} is a {type(value).__name__}; a string, a callable that gives one, or None is expected"
+        raise TypeError(message)
+    if redaction.is_secret_name(tag):
+        return redaction.MARK
+    return redaction.redact_text(writable(value))
+
+
+def _readable(key: object) -> str:
+    try:
+        text = key if isinstance(key, str) else repr(key)
+    except BaseException:  # noqa: BLE001 - a provider's key may raise when it is shown
+        text = f"<{type(key).__name__}>"
+    return writable(text)[:MAX_KEY_CHARACTERS]
+
+
+def _attached(provider: str, attachment: Any, folder: str | None) -> AttachmentRow:
+    import hashlib
+
+    name = attachment.name
+    if name != os.path.basename(name) or name in ("", ".", ".."):
+        message = f"attachment {name!r} is not a plain file name"
+        raise ValueError(message)
+    row = {"name": name, "provider": provider, "path": None, "reason": attachment.reason, "redacted": attachment.redacted}
+    if attachment.content is None:
+        return {**row, "size_bytes": attachment.size_bytes, "sha256": attachment.sha256}
+    row.update(size_bytes=len(attachment.content), sha256=hashlib.sha256(attachment.content).hexdigest())
+    if folder is not None:
+        replace_file(os.path.join(folder, name), attachment.content)
+        row["path"] = f"{os.path.basename(folder)}/{name}"
+    return row
+
+
+def merged(
+    order: Iterable[str],
+    outcomes: Mapping[str, Outcome],
+    attachments: Iterable[AttachmentRow] = (),
+    caller_tags: Mapping[str, str] | None = None,
+) -> ContextRow:
+    """Merge outcomes into a context: later providers win, the caller's own tags last, conflicts on record.
+
+    Args:
+        order: the providers' names, the first to be overridden first.
+        outcomes: what each said; one that is missing is left out.
+        attachments: the rows of all providers.
+        caller_tags: what the program set itself.
+    """
+    layers = [(name, outcomes[name]["tags"]) for name in order if name in outcomes]
+    layers.append((CALLER, caller_tags or {}))
+    tags: dict[str, str] = {}
+    givers: dict[str, list[str]] = {}
+    for name, values in layers:
+        for tag, value in values.items():
+            tags[tag] = cut(value)
+            givers.setdefault(tag, []).append(name)
+    return {
+        "schema": SCHEMA,
+        "tags": tags,
+        "outcomes": {name: outcomes[name] for name in order if name in outcomes},
+        "conflicts": [
+            {"tag": tag, "winner": names[-1], "losers": names[:-1]} for tag, names in givers.items() if len(names) > 1
+        ],
+        "attachments": list(attachments),
+    }
+
+
+def united(first: Outcome, second: Outcome) -> Outcome:
+    """Join what one provider said in the program with what it said in the companion."""
+    failures = {**first["failures"], **second["failures"]}
+    if second["status"] in ("failed", "timed_out"):
+        failures["in the companion"] = f"{second['status'].replace('_', ' ')}: {second['reason']}"
+    failing = any(not reason.startswith(ABSENT) for reason in failures.values())
+    status = "pending" if second["status"] == "pending" else "partial" if failing else "captured"
+    return {
+        **first,
+        "status": status,
+        "seconds": round(first["seconds"] + second["seconds"], 6),
+        "tags": {**first["tags"], **second["tags"]},
+        "failures": failures,
+        "redacted": first["redacted"] + second["redacted"],
+    }
+
+
+def settled(outcomes: Mapping[str, Outcome], reason: str) -> dict[str, Outcome]:
+    """Give the outcomes with what is still pending as timed out, for ``reason``."""
+    return {
+        name: {**outcome, "status": "timed_out", "reason": reason} if outcome["status"] == "pending" else outcome
+        for name, outcome in outcomes.items()
+    }
+
+
+def problems(outcomes: Mapping[str, Outcome]) -> list[str]:
+    """Give one line for each failure: which provider, which fact, why."""
+    lines = []
+    for name, outcome in outcomes.items():
+        if outcome["status"] in ("failed", "timed_out"):
+            lines.append(f"provider {name!r} {outcome['status'].replace('_', ' ')}: {outcome['reason']}")
+        lines.extend(
+            f"provider {name!r}, fact {fact!r}: {reason}"
+            for fact, reason in outcome["failures"].items()
+            if not reason.startswith(ABSENT)
+        )
+    return lines
+
+
+def joined(first: ContextRow, second: ContextRow) -> ContextRow:
+    """Give ``first`` with what only ``second`` knows: how a joining program's facts fill in those of its run."""
+    outcomes = dict(first["outcomes"])
+    for name, outcome in second["outcomes"].items():
+        known = outcomes.get(name)
+        if known is None or known["status"] not in ("captured", "partial"):
+            outcomes[name] = outcome
+    names = {row["name"] for row in first["attachments"]}
+    return {
+        "schema": SCHEMA,
+        "tags": {**second["tags"], **first["tags"]},
+        "outcomes": outcomes,
+        "conflicts": [*first["conflicts"], *second["conflicts"]],
+        "attachments": [*first["attachments"], *(row for row in second["attachments"] if row["name"] not in names)],
+    }

@@ -1,0 +1,518 @@
+"""A run and its life: put on disk first, then described, then ended; whoever ends it."""
+
+from __future__ import annotations
+
+import contextvars
+import os
+import time
+
+from runcontext import capture, endings, log, process, resolution
+from runcontext.settings import Settings
+from runcontext.tracking import local
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+    from types import TracebackType
+    from typing import Any
+
+    from runcontext.program import Program
+    from runcontext.record import Context, RunRecord, RunStatus
+    from runcontext.tracking.journal import Journal
+
+_NAME_TAG = "mlflow.runName"
+_PARENT_TAG = "mlflow.parentRunId"
+_NOTE_TAG = "mlflow.note.content"
+_FINAL = ("FINISHED", "FAILED", "KILLED")
+
+_ADJECTIVES = "able bold brisk calm clear deft eager fair firm fleet fond glad keen kind light lively merry mild neat quick quiet rapid ready sharp sleek smart solid spry stout swift warm wise".split()  # noqa: E501, SIM905
+_NOUNS = "ant auk bat bee boar carp colt crab crane crow deer dove eel elk fawn finch fox frog gnu goat grebe hare hawk heron ibex jay kite lark lynx mole moth newt".split()  # noqa: E501, SIM905
+
+_active: contextvars.ContextVar[Run | None] = contextvars.ContextVar("runcontext.active_run", default=None)
+_open: dict[str, Run] = {}
+
+
+class Run:
+    """An open run: log to it, ask what it knows, leave its block to end it.
+
+    Made by ``runcontext.start_run()``. ``tags`` and ``context`` wait for what is still being captured, up to the
+    deadline; nothing else waits.
+    """
+
+    def __init__(
+        self,
+        folder: local.RunFolder,
+        store: local.LocalStore,
+        *,
+        parent: Run | None,
+        capture: capture.Capture | None,
+        is_joined: bool = False,
+    ) -> None:
+        """Take over a run that is on disk."""
+        identity = folder.identity
+        self._folder = folder
+        self._store = store
+        self._parent = parent
+        self._capture = capture
+        self._is_joined = is_joined
+        self._pid = os.getpid()
+        self._journals: dict[int, Journal] = {}
+        self._params: dict[str, str] = {}
+        self._tags: dict[str, str] = dict(identity["tags"])
+        self._status = "RUNNING"
+        self.run_id: str = identity["run_id"]
+        self.run_name: str = identity["run_name"]
+        self.experiment_name: str = identity["experiment_name"]
+
+    def __repr__(self) -> str:
+        """Show which run, and how it stands; never waits."""
+        return f"<runcontext.Run({self.run_id} {self.run_name!r} {self._status})>"
+
+    def __enter__(self) -> Run:
+        """Enter the block that the run lasts for."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """End the run as the block ends."""
+        if not self.is_open:
+            return
+        status, reason = endings.of_exception(error)
+        self.end(status, reason, error=error)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the run goes on, in this process."""
+        return self._status == "RUNNING" and self._pid == os.getpid()
+
+    @property
+    def parent(self) -> Run | None:
+        """The run of this process inside which this one was started."""
+        return self._parent
+
+    @property
+    def path(self) -> Path:
+        """The run's folder."""
+        from pathlib import Path
+
+        return Path(self._folder.path)
+
+    @property
+    def status(self) -> RunStatus:
+        """How the run stands."""
+        from runcontext.record import RunStatus
+
+        return RunStatus(self._status)
+
+    @property
+    def tags(self) -> Mapping[str, str]:
+        """Every tag: the captured facts, and over them what the program set. Waits for the capture.
+
+        Raises:
+            ProviderError: with RUNCONTEXT_STRICT=1, when a provider failed.
+        """
+        from types import MappingProxyType
+
+        return MappingProxyType({**self._context_row()["tags"], **self._tags})
+
+    @property
+    def context(self) -> Context:
+        """The captured context, with the reasons for what is not in it. Waits for the capture.
+
+        Raises:
+            ProviderError: with RUNCONTEXT_STRICT=1, when a provider failed.
+        """
+        from runcontext.record import Context
+
+        return Context.from_json(self._context_row(), self.path / "artifacts")
+
+    def _context_row(self) -> resolution.ContextRow:
+        if self._capture is None:
+            from runcontext.tracking import reading
+
+            found = reading.read_context(self._store, self.run_id)
+            return resolution.merged((), {}) if found is None else found.to_json()
+        self._capture.wait()
+        self._capture.raise_problems()
+        return self._capture.row()
+
+    # --- logging ------------------------------------------------------------------------------------------------
+
+    def log_param(self, key: str, value: Any) -> Any:
+        """Record a param, once; gives the value back.
+
+        Raises:
+            ValueError: the name is ill-formed, or the param has another value already.
+        """
+        self.log_params({key: value})
+        return value
+
+    def log_params(self, params: Mapping[str, Any]) -> None:
+        """Record several params; see ``log_param``. All are recorded or, where one raises, none."""
+        texts = {_checked("param", key): resolution.writable(str(value)) for key, value in params.items()}
+        for key, text in texts.items():
+            if self._params.get(key, text) != text:
+                message = f"param {key!r} is {self._params[key]!r} and cannot become {text!r}: params do not change"
+                raise ValueError(message)
+        self._params.update(texts)
+        self._append({"params": texts})
+
+    def log_metric(self, key: str, value: float, step: int | None = None, timestamp: int | None = None) -> None:
+        """Record one point of a metric.
+
+        Args:
+            key: the metric's name.
+            value: a number; NaN and infinities are kept as they are.
+            step: which step of the training, 0 unless given.
+            timestamp: milliseconds since the epoch, UTC; now unless given.
+
+        Raises:
+            ValueError, TypeError: the name is ill-formed, or the value is no number.
+        """
+        self.log_metrics({key: value}, step, timestamp)
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None, timestamp: int | None = None) -> None:
+        """Record a point of several metrics at once; see ``log_metric``."""
+        event: dict[str, Any] = {"metrics": {_checked("metric", key): _number(key, value) for key, value in metrics.items()}}
+        if step is not None:
+            event["step"] = int(step)
+        if timestamp is not None:
+            event["at"] = int(timestamp)
+        self._append(event)
+
+    def set_tag(self, key: str, value: Any) -> None:
+        """Set a tag; no captured fact overrides it, whenever that arrives.
+
+        Raises:
+            ValueError: the name is ill-formed.
+        """
+        self.set_tags({key: value})
+
+    def set_tags(self, tags: Mapping[str, Any]) -> None:
+        """Set several tags; see ``set_tag``."""
+        texts = checked_tags(tags)
+        self._tags.update(texts)
+        if _NAME_TAG in texts:
+            self.run_name = texts[_NAME_TAG]
+        self._append({"tags": texts})
+
+    def log_artifact(self, local_path: str | os.PathLike[str], artifact_path: str | None = None) -> None:
+        """Copy a file, or a folder with all that is in it, into the run's artifacts.
+
+        Args:
+            local_path: what to copy.
+            artifact_path: the folder below the run's artifacts to copy it into.
+
+        Raises:
+            OSError: it cannot be read.
+            ValueError: ``artifact_path`` leads out of the run's artifacts.
+        """
+        from runcontext.tracking import artifacts
+
+        artifacts.copy(self._folder.path, local_path, artifact_path)
+
+    def log_artifacts(self, local_dir: str | os.PathLike[str], artifact_path: str | None = None) -> None:
+        """Copy what is in a folder into the run's artifacts; see ``log_artifact``."""
+        from runcontext.tracking import artifacts
+
+        artifacts.copy_contents(self._folder.path, local_dir, artifact_path)
+
+    def log_text(self, text: str, artifact_file: str) -> None:
+        """Write a text, in UTF-8, as an artifact.
+
+        Raises:
+            ValueError: ``artifact_file`` leads out of the run's artifacts.
+        """
+        from runcontext.tracking import artifacts
+
+        artifacts.write_text(self._folder.path, text, artifact_file)
+
+    def _append(self, event: Mapping[str, Any]) -> None:
+        endings.forget_exit_code()
+        self._journal().append(event)
+
+    def _journal(self) -> Journal:
+        pid = os.getpid()
+        journal = self._journals.get(pid)
+        if journal is None:
+            # A forked child that logs to its parent's run writes a journal of its own.
+            journal = self._folder.journal(process.host_name(), pid, str(process.start_time(pid) or 0))
+            self._journals = {pid: journal}
+        return journal
+
+    # --- the end ------------------------------------------------------------------------------------------------
+
+    def end(self, status: str = "FINISHED", reason: str = "", *, error: BaseException | None = None) -> None:
+        """End the run, and first the runs that were started inside it and are still open.
+
+        Args:
+            status: FINISHED, FAILED or KILLED.
+            reason: why, for the tag ``end.reason``.
+            error: the exception under way, to which problems are added as a note.
+
+        Raises:
+            ValueError: ``status`` is none of the three.
+            ProviderError: with RUNCONTEXT_STRICT=1, when a provider failed and no exception is under way.
+        """
+        if status not in _FINAL:
+            message = f"status {str(status)!r} does not end a run; expected {', '.join(_FINAL)}"
+            raise ValueError(message)
+        if not self.is_open:
+            return
+        for inner in reversed([each for each in _open.values() if each.parent is self]):
+            inner.end(status, reason or "its outer run ended")
+        self._status = str(status)
+        _open.pop(self.run_id, None)
+        if not self._is_joined:
+            self._journal().append({"status": self._status, **({"reason": reason} if reason else {})})
+        try:
+            if self._capture is not None:
+                self._capture.wait()
+        finally:
+            self._close()
+        self._raise_problems(error)
+
+    def _close(self) -> None:
+        if self._capture is not None:
+            self._capture.finish()
+        for journal in self._journals.values():
+            journal.close()
+        if _active.get() is self:
+            _active.set(self._parent)
+        if not _open:
+            endings.unwatch_signals()
+
+    def _raise_problems(self, error: BaseException | None) -> None:
+        if self._capture is None:
+            return
+        from runcontext.errors import ProviderError
+
+        try:
+            self._capture.raise_problems()
+        except ProviderError as problem:
+            if error is None:
+                raise
+            if hasattr(error, "add_note"):
+                error.add_note(f"runcontext: {problem}")
+            else:
+                log.warn_once(str(problem))
+
+    def to_record(self) -> RunRecord:
+        """Read the run back from its store, as everybody else sees it."""
+        from runcontext.tracking import reading
+
+        return reading.get_run(self._store, self.run_id)
+
+
+def start(
+    *,
+    run_name: str | None,
+    run_id: str | None,
+    experiment_name: str | None,
+    nested: bool,
+    parent_run_id: str | None,
+    tags: Mapping[str, Any] | None,
+    description: str | None,
+    tracking_uri: str | None,
+    providers: list[Any] | None,
+    program: Program | None = None,
+    new_run_id: str | None = None,
+) -> Run:
+    """Make a run, join one or resume one; see ``runcontext.start_run`` for the arguments.
+
+    Args:
+        program: what the run describes, None for this process.
+        new_run_id: the id that a new run is to have.
+    """
+    outer = active()
+    if outer is not None and not nested:
+        message = f"run {outer.run_id} ({outer.run_name}) is active: end it first, or pass nested=True"
+        raise RuntimeError(message)
+    folder = _folder_of(program)
+    settings = Settings.current(folder)
+    store = local.LocalStore.at(tracking_uri or settings.tracking_uri, folder)
+    if run_id is not None:
+        return _entered(_resumed(store, run_id, outer, _start_tags(tags, description, None, None)))
+    joinable = settings.run_id if outer is None and program is None else None
+    if joinable is not None:
+        run = _joined(store, joinable, settings, run_name, _start_tags(tags, description, None, None), providers)
+        if run is not None:
+            return _entered(run)
+        parent_run_id = parent_run_id or _existing(store, joinable)
+    parent_run_id = parent_run_id or (outer.run_id if outer is not None else None)
+    new_id = new_run_id or local.new_run_id()
+    name = run_name or _given_name(tags) or _generated_name(new_id)
+    identity = {
+        "schema": local.SCHEMA,
+        "run_id": new_id,
+        "run_name": name,
+        "is_named": name != _generated_name(new_id),
+        "experiment_name": experiment_name or settings.experiment_name,
+        "start_time": time.time_ns() // 1_000_000,
+        "parent_run_id": parent_run_id,
+        "tags": _start_tags(tags, description, name, parent_run_id),
+        "signal_records": _signal_folder(),
+        **process.identity(program.pid if program is not None else os.getpid()),
+    }
+    begun = _prepared(settings, providers, identity, store, program)
+    return _entered(Run(begun[0], store, parent=outer, capture=begun[1]))
+
+
+def _prepared(
+    settings: Settings,
+    providers: list[Any] | None,
+    identity: Mapping[str, Any],
+    store: local.LocalStore,
+    program: Program | None,
+) -> tuple[local.RunFolder, capture.Capture]:
+    folder = local.RunFolder(store.run_path(identity["run_id"]), identity)
+    under_way = capture.Capture(
+        settings,
+        named=providers,
+        folder=folder,
+        caller_tags=identity["tags"],
+        program=program,
+        records_end=program is None,
+    )
+    store.create_run(folder)
+    under_way.begin()
+    return folder, under_way
+
+
+def _resumed(store: local.LocalStore, run_id: str, outer: Run | None, tags: Mapping[str, str]) -> Run:
+    run = Run(store.open_run(run_id), store, parent=outer, capture=None)
+    run._params.update(run.to_record().params)
+    run._append({"status": "RUNNING", "process": process.identity(os.getpid()), **({"tags": tags} if tags else {})})
+    run._tags.update(tags)
+    return run
+
+
+def _joined(
+    store: local.LocalStore,
+    run_id: str,
+    settings: Settings,
+    run_name: str | None,
+    tags: Mapping[str, str],
+    providers: list[Any] | None,
+) -> Run | None:
+    """Join the run of the surrounding ``runcontext run``, unless another program has joined it already."""
+    if _existing(store, run_id) is None:
+        log.warn_once(f"RUNCONTEXT_RUN_ID={run_id} names no run in {store.path}: this run is one of its own")
+        return None
+    folder = store.open_run(run_id)
+    if not folder.claim(process.identity(os.getpid())):
+        return None
+    under_way = capture.Capture(
+        settings, named=providers, folder=folder, context_file=local.JOINED_CONTEXT_FILE, caller_tags=tags
+    )
+    under_way.begin()
+    run = Run(folder, store, parent=None, capture=under_way, is_joined=True)
+    named = {_NAME_TAG: run_name} if run_name and not folder.identity["is_named"] else {}
+    if tags or named:
+        run.set_tags({**tags, **named})
+    return run
+
+
+def _existing(store: local.LocalStore, run_id: str) -> str | None:
+    return run_id if os.path.isfile(os.path.join(store.run_path(run_id), "run.json")) else None
+
+
+def _entered(run: Run) -> Run:
+    endings.install(end_open_runs, forget_in_child)
+    if not _open:
+        endings.watch_signals(run._folder.signal_records)
+    _open[run.run_id] = run
+    _active.set(run)
+    return run
+
+
+def _signal_folder() -> str | None:
+    """Give the folder of the run whose signal records count for all runs of this process, None for one's own."""
+    return next((each._folder.signal_records for each in open_runs()), None)
+
+
+def active() -> Run | None:
+    """Give the run that this thread or task is in, None where it is in none."""
+    run = _active.get()
+    while run is not None and not run.is_open:
+        run = run.parent
+    return run
+
+
+def open_runs() -> Iterator[Run]:
+    """Give the runs of this process that are open, the oldest first."""
+    return (run for run in list(_open.values()) if run.is_open)
+
+
+def end_open_runs(status: str, reason: str) -> None:
+    """End every open run of this process, the innermost first; nothing that goes wrong reaches the program."""
+    for run in reversed(list(open_runs())):
+        try:
+            run.end(status, reason)
+        except Exception as error:  # noqa: BLE001 - the program is at its end: there is nobody to raise to
+            log.warn_once(f"run {run.run_id} did not end cleanly: {error}")
+    capture.client.forget()
+
+
+def forget_in_child() -> None:
+    """In a forked child: it has no run, and ends none."""
+    _open.clear()
+    _active.set(None)
+    capture.forget_in_child()
+
+
+def checked_tags(tags: Mapping[str, Any]) -> dict[str, str]:
+    """Give tags as strings that every store can hold; raises ValueError naming an ill-formed one."""
+    return {_checked("tag", key): resolution.writable(str(value)) for key, value in tags.items()}
+
+
+def _checked(kind: str, key: str) -> str:
+    problem = resolution.key_problem(key)
+    if problem is not None:
+        message = f"{kind} {key!r} has {problem}"
+        raise ValueError(message)
+    return str.__str__(key)
+
+
+def _number(key: str, value: Any) -> float | str:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        message = f"metric {key!r} is {value!r}, a {type(value).__name__}; a number is expected"
+        raise TypeError(message) from None
+    if number - number == 0:
+        return number
+    return "NaN" if number != number else "Infinity" if number > 0 else "-Infinity"  # noqa: PLR0124
+
+
+def _start_tags(
+    tags: Mapping[str, Any] | None, description: str | None, name: str | None, parent: str | None
+) -> dict[str, str]:
+    known = {_NAME_TAG: name, _PARENT_TAG: parent, _NOTE_TAG: description}
+    return checked_tags({**(tags or {}), **{key: value for key, value in known.items() if value is not None}})
+
+
+def _given_name(tags: Mapping[str, Any] | None) -> str | None:
+    return str(tags[_NAME_TAG]) if tags and _NAME_TAG in tags else None
+
+
+def _generated_name(run_id: str) -> str:
+    """Make a name that people can say out of a run id's random bits; the program's random generators are its own."""
+    bits = int(run_id[-10:], 16)
+    return f"{_ADJECTIVES[bits & 31]}-{_NOUNS[bits >> 5 & 31]}-{(bits >> 10) % 900 + 100}"
+
+
+def _folder_of(program: Program | None) -> str | None:
+    """Give the folder from which project and store are looked for: the program's, else its script's."""
+    if program is not None:
+        return program.cwd
+    try:
+        return os.getcwd()
+    except OSError:
+        import sys
+
+        file = getattr(sys.modules.get("__main__"), "__file__", None)
+        folder = os.path.dirname(os.path.abspath(file)) if file and os.path.isabs(file) else None
+        return folder if folder is None or os.path.isdir(folder) else None

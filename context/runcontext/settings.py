@@ -1,0 +1,310 @@
+"""Every setting in one place: RUNCONTEXT_* variables, MLflow's where it has one, and [tool.runcontext] of pyproject.toml.
+
+The environment wins over pyproject.toml. An empty variable counts as unset. An unusable value warns, naming the
+variable, the value and what is accepted, and the default stands.
+"""
+
+from __future__ import annotations
+
+import os
+
+from runcontext import codec, log, project
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from typing import Any, TypeVar
+
+    T = TypeVar("T")
+
+PROVIDER_VARIABLE = "RUNCONTEXT_PROVIDER_"
+
+VARIABLES: dict[str, tuple[str | None, str | None, str]] = {
+    "RUNCONTEXT_TRACKING_URI": ("tracking-uri", "MLFLOW_TRACKING_URI", "where runs are kept: a folder or a file: URI"),
+    "RUNCONTEXT_EXPERIMENT_NAME": ("experiment-name", "MLFLOW_EXPERIMENT_NAME", "experiment of runs that name none"),
+    "RUNCONTEXT_RUN_ID": (None, None, "run that start_run() joins; set by `runcontext run` for its command"),
+    "RUNCONTEXT_TAGS": (None, "MLFLOW_RUN_CONTEXT", "tags of every run, a JSON object of strings"),
+    "RUNCONTEXT_TIMEOUT": ("timeout", None, "seconds from start_run() that bound every wait; 5 unless set, 0 never waits"),
+    "RUNCONTEXT_STRICT": ("strict", None, "1 raises what is otherwise logged: for plugin authors and CI"),
+    "RUNCONTEXT_DISABLED": ("disabled", None, "1 switches every provider off"),
+    "RUNCONTEXT_PROVIDERS": ("select", None, "git,host for only these; -gpu to leave one out"),
+    "RUNCONTEXT_PROVIDER_<NAME>": ("providers.<name>.enabled", None, "0 or 1 switches one provider; wins over the rest"),
+    "RUNCONTEXT_EXTRA_PROVIDERS": ("extra-providers", None, "pkg.module:Class, comma-separated; name=pkg.module:Class"),
+    "RUNCONTEXT_COMPANION": ("companion", None, "0 starts no companion process: its providers run in threads"),
+    "RUNCONTEXT_CACHE_DIR": (None, None, "folder of the entry-point cache; the user's cache folder unless set"),
+}
+"""Variable -> key in [tool.runcontext], MLflow's variable that is read as a fallback, what it is for."""
+
+PROVIDER_KEYS = {
+    "enabled": "true or false switches the provider",
+    "placement": "inline, thread or companion: where it runs",
+    "timeout": "seconds that its work may take in all; 60 unless set",
+}
+"""Keys of a [tool.runcontext.providers.<name>] table, and what each is for."""
+
+DEFAULT_TIMEOUT_SECONDS = 5.0
+_YES = frozenset(("1", "true", "yes", "on"))
+_NO = frozenset(("0", "false", "no", "off"))
+_PLACEMENTS = ("inline", "thread", "companion")
+
+
+class Settings:
+    """One moment's settings: what the environment and [tool.runcontext] say, read once and never changed.
+
+    - ``environment``: the variables that this module knows, as they are set.
+    - ``table``: [tool.runcontext] of the nearest pyproject.toml, empty where there is none.
+    """
+
+    __slots__ = ("environment", "table")
+
+    def __init__(self, environment: Mapping[str, str], table: Mapping[str, Any]) -> None:
+        """Keep of ``environment`` what is known here, and ``table`` whole."""
+        fallbacks = {fallback for _, fallback, _ in VARIABLES.values() if fallback}
+        self.environment = {
+            name: value
+            for name, value in environment.items()
+            if value and (name.startswith("RUNCONTEXT_") or name in fallbacks)
+        }
+        self.table = table
+
+    @classmethod
+    def current(cls, folder: str | None) -> Settings:
+        """Read the environment, and the nearest pyproject.toml from ``folder`` upwards."""
+        return cls(os.environ, _table(project.pyproject_file(folder) if folder is not None else None))
+
+    def to_json(self) -> dict[str, Any]:
+        """Give both halves as JSON holds them."""
+        return {"environment": self.environment, "table": self.table}
+
+    def with_environment(self, variables: Mapping[str, str]) -> Settings:
+        """Give the same settings with ``variables`` on top."""
+        return Settings({**self.environment, **variables}, self.table)
+
+    @property
+    def tracking_uri(self) -> str | None:
+        """Where runs are kept, None for the default place."""
+        return self._read("RUNCONTEXT_TRACKING_URI", _text, "a folder or a file: URI", None)
+
+    @property
+    def experiment_name(self) -> str:
+        """The experiment of a run that names none."""
+        return self._read("RUNCONTEXT_EXPERIMENT_NAME", _text, "a name", "Default")
+
+    @property
+    def run_id(self) -> str | None:
+        """The run to join, None for a run of one's own."""
+        return self.environment.get("RUNCONTEXT_RUN_ID")
+
+    @property
+    def tags(self) -> tuple[str, str] | None:
+        """The variable that gives tags to every run, and its text."""
+        for name in ("RUNCONTEXT_TAGS", "MLFLOW_RUN_CONTEXT"):
+            if name in self.environment:
+                return name, self.environment[name]
+        return None
+
+    @property
+    def timeout_seconds(self) -> float:
+        """Seconds from ``start_run()`` that bound every wait for the context."""
+        return self._read("RUNCONTEXT_TIMEOUT", _seconds, "a number of seconds, 0 or more", DEFAULT_TIMEOUT_SECONDS)
+
+    @property
+    def strict(self) -> bool:
+        """Whether failures of providers are raised."""
+        return self._read("RUNCONTEXT_STRICT", _switch, "0 or 1", default=False)
+
+    @property
+    def companion(self) -> bool:
+        """Whether a companion process may be started."""
+        return self._read("RUNCONTEXT_COMPANION", _switch, "0 or 1", default=True)
+
+    @property
+    def extra_providers(self) -> list[tuple[str, str, str]]:
+        """Providers registered with no packaging: name, ``module:attribute``, and the setting that says so."""
+        return self._read("RUNCONTEXT_EXTRA_PROVIDERS", _extra_providers, "pkg.module:Class[,pkg.module:Class]", [])
+
+    def named_providers(self) -> set[str]:
+        """Give the names that RUNCONTEXT_PROVIDERS and its key mention."""
+        return {name.removeprefix("-") for name in self._selection(self._environment_only()) + self._selection(self)}
+
+    def switch(self, name: str, *, default: bool = True) -> tuple[bool, str]:
+        """Say whether the provider called ``name`` is on, and what switched it.
+
+        The environment wins over pyproject.toml; within each the single toggle wins over the list, and the list over
+        the switch for all.
+        """
+        for layer, described in ((self._environment_only(), _as_variable), (self._table_only(), _as_key)):
+            for setting, verdict in (
+                (PROVIDER_VARIABLE + variable_part(name), layer._single(name)),
+                ("RUNCONTEXT_PROVIDERS", layer._selected(name)),
+                ("RUNCONTEXT_DISABLED", layer._not_disabled()),
+            ):
+                if verdict is not None:
+                    return verdict, described(setting, name)
+        return default, "default"
+
+    def provider_setting(self, name: str, key: str) -> Any:
+        """Give what [tool.runcontext.providers.<name>] says for ``key``, checked, None where it says nothing usable."""
+        value = self._provider_table(name).get(key)
+        if value is None:
+            return None
+        place = f"[tool.runcontext.providers.{name}] {key}"
+        if key == "placement":
+            return _usable(place, value, lambda each: _one_of(each, _PLACEMENTS), "inline, thread or companion")
+        return _usable(place, value, _seconds, "a number of seconds, 0 or more")
+
+    def _read(self, variable: str, parse: Callable[[Any], T], accepted: str, default: T) -> T:
+        key, fallback, _ = VARIABLES[variable]
+        for name in (variable, fallback):
+            if name in self.environment:
+                found = _usable(name, self.environment[name], parse, accepted)
+                return default if found is None else found
+        if key is not None and key in self.table:
+            found = _usable(f"[tool.runcontext] {key}", self.table[key], parse, accepted)
+            return default if found is None else found
+        return default
+
+    def _environment_only(self) -> Settings:
+        return Settings(self.environment, {})
+
+    def _table_only(self) -> Settings:
+        return Settings({}, self.table)
+
+    def _provider_table(self, name: str) -> Mapping[str, Any]:
+        tables = self.table.get("providers", {})
+        if not isinstance(tables, dict):
+            _warn("[tool.runcontext] providers", tables, "a table per provider: [tool.runcontext.providers.<name>]")
+            return {}
+        found = tables.get(name, {})
+        return found if isinstance(found, dict) else {}
+
+    def _single(self, name: str) -> bool | None:
+        variable = PROVIDER_VARIABLE + variable_part(name)
+        if variable in self.environment:
+            return _usable(variable, self.environment[variable], _switch, "0 or 1")
+        value = self._provider_table(name).get("enabled")
+        place = f"[tool.runcontext.providers.{name}] enabled"
+        return None if value is None else _usable(place, value, _switch, "true or false")
+
+    @staticmethod
+    def _selection(settings: Settings) -> list[str]:
+        return settings._read("RUNCONTEXT_PROVIDERS", _names, "provider names, each with - to leave it out", [])
+
+    def _selected(self, name: str) -> bool | None:
+        listed = self._selection(self)
+        if f"-{name}" in listed:
+            return False
+        only = [each for each in listed if not each.startswith("-")]
+        return (name in only) if only else None
+
+    def _not_disabled(self) -> bool | None:
+        return False if self._read("RUNCONTEXT_DISABLED", _switch, "0 or 1", default=False) else None
+
+
+def variable_part(name: str) -> str:
+    """Give the part of a toggle's name that stands for a provider: upper case, every other character ``_``."""
+    return "".join(each if each.isascii() and each.isalnum() else "_" for each in name).upper()
+
+
+def variable_tags(text: str) -> Mapping[str, Any]:
+    """Read RUNCONTEXT_TAGS or MLFLOW_RUN_CONTEXT: a JSON object; raises ValueError on anything else."""
+    found = codec.loads(text.strip())
+    if not isinstance(found, dict):
+        message = f"a JSON {type(found).__name__}; a JSON object of strings is expected"
+        raise ValueError(message)  # noqa: TRY004 - the text is at fault, not the caller's type
+    return found
+
+
+def _table(pyproject: str | None) -> Mapping[str, Any]:
+    if pyproject is None:
+        return {}
+    try:
+        with open(pyproject, "rb") as file:
+            content = file.read()
+    except OSError as error:
+        log.warn_once(f"{pyproject} cannot be read ({error}): its [tool.runcontext] is not in force")
+        return {}
+    return _parsed(pyproject, content) if b"runcontext" in content else {}
+
+
+def _parsed(pyproject: str, content: bytes) -> Mapping[str, Any]:
+    try:
+        import tomllib
+    except ImportError:  # before 3.11
+        import tomli as tomllib  # type: ignore[import-not-found, no-redef, unused-ignore]
+    try:
+        table = tomllib.loads(content.decode()).get("tool", {}).get("runcontext", {})
+    except (ValueError, AttributeError) as error:
+        log.warn_once(f"{pyproject} is not TOML ({error}): its [tool.runcontext] is not in force")
+        return {}
+    known = {key.split(".")[0] for key, _, _ in VARIABLES.values() if key}
+    for key in table.keys() - known:
+        log.warn_once(f"[tool.runcontext] {key} in {pyproject} is not a setting; known are {', '.join(sorted(known))}")
+    return table if isinstance(table, dict) else {}
+
+
+def _usable(place: str, value: object, parse: Callable[[Any], T], accepted: str) -> T | None:
+    try:
+        return parse(value)
+    except (ValueError, TypeError, AttributeError):
+        _warn(place, value, accepted)
+        return None
+
+
+def _warn(place: str, value: object, accepted: str) -> None:
+    log.warn_once(f"{place}={value!r} is not usable: expected {accepted}; the default stands")
+
+
+def _text(value: Any) -> Any:
+    if not isinstance(value, str):
+        raise TypeError
+    return value
+
+
+def _switch(value: Any) -> bool:
+    if isinstance(value, bool):
+        return value
+    word = value.strip().lower()
+    if word not in _YES and word not in _NO:
+        raise ValueError
+    return word in _YES
+
+
+def _seconds(value: Any) -> float:
+    seconds = float(value)
+    if isinstance(value, bool) or not 0 <= seconds < float("inf"):
+        raise ValueError
+    return seconds
+
+
+def _one_of(value: Any, accepted: Iterable[str]) -> str:
+    if value not in accepted:
+        raise ValueError
+    return str(value)
+
+
+def _names(value: Any) -> list[str]:
+    words = value.split(",") if isinstance(value, str) else value
+    return [word.strip() for word in words if word.strip()]
+
+
+def _extra_providers(value: Any) -> list[tuple[str, str, str]]:
+    origin = "RUNCONTEXT_EXTRA_PROVIDERS" if isinstance(value, str) else "pyproject.toml"
+    found = []
+    for word in _names(value):
+        name, separator, target = word.rpartition("=")
+        module, colon, attribute = target.partition(":")
+        if not (module and colon and attribute) or (separator and not name.strip()):
+            raise ValueError
+        found.append((name.strip() or attribute, target.strip(), origin))
+    return found
+
+
+def _as_variable(setting: str, name: str) -> str:  # noqa: ARG001 - both describers have one shape
+    return setting
+
+
+def _as_key(setting: str, name: str) -> str:
+    if setting.startswith(PROVIDER_VARIABLE):
+        return f"[tool.runcontext.providers.{name}]"
+    return f"[tool.runcontext] {VARIABLES[setting][0]}"

@@ -1,0 +1,143 @@
+"""Providers in daemon threads of the program: for what needs its own state, or where no companion can be started.
+
+Against exceptions, exits and endless loops Python can guard; against a segfault or a C call that holds the GIL only the
+companion helps. Nothing is imported here: whoever starts a thread has imported its provider before.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import threading
+import time
+
+from runcontext import resolution
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from typing import Any, TypeAlias
+
+    from runcontext.resolution import AttachmentRow, Outcome
+
+    Deliver: TypeAlias = Callable[[str, Outcome, list[AttachmentRow]], None]
+
+
+class ThreadedProvider:
+    """One provider in a thread of its own.
+
+    Args:
+        name: how outcomes call it.
+        loaded: the object that was imported or registered.
+        method: ``tags``, or ``companion_tags`` of an inline provider.
+        folder: where its attachments go, None to keep only their sizes and hashes; unused unless ``attachments``.
+        attachments: whether to ask for them.
+        deliver: called with the name, the outcome and the attachments when it is done.
+    """
+
+    def __init__(
+        self, name: str, loaded: Any, *, method: str, folder: str | None, attachments: bool, deliver: Deliver
+    ) -> None:
+        """Prepare; ``start()`` starts it."""
+        self.name = name
+        self._loaded = loaded
+        self._method = method
+        self._folder = folder
+        self._attachments = attachments
+        self._deliver = deliver
+        self._expired: str | None = None
+        self._thread = threading.Thread(target=self._run, name=f"runcontext-{name}", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread; raises RuntimeError where the system allows no more."""
+        self._thread.start()
+
+    def run_here(self) -> None:
+        """Do the same in this thread."""
+        self._run()
+
+    def is_alive(self) -> bool:
+        """Say whether it still works."""
+        return self._thread.is_alive()
+
+    def join(self, seconds: float) -> None:
+        """Wait for it."""
+        self._thread.join(seconds)
+
+    def expire(self, reason: str) -> None:
+        """Raise SystemExit in it: an endless loop in Python ends so (CPython C API, PyThreadState_SetAsyncExc)."""
+        self._expired = reason
+        ident = self._thread.ident
+        if ident is not None and self._thread.is_alive():
+            ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(ident), ctypes.py_object(SystemExit))
+
+    def _run(self) -> None:
+        before = _Surroundings()
+        one = resolution.Resolution(self.name, "thread")
+        try:
+            one.run(lambda: self._loaded, self._method)
+            if self._attachments and self._method == "tags" and one.wants_attachments():
+                one.run_attachments(self._folder)
+        except SystemExit:
+            # It was asked to end just as it had left the guard.
+            self._expired = self._expired or "ended"
+        outcome = one.outcome
+        if self._expired is not None:
+            outcome = {**outcome, "status": "timed_out", "reason": self._expired}
+        else:
+            outcome["reason"] = outcome["reason"] or before.changes()
+        self._deliver(self.name, outcome, one.attachments)
+
+
+class Watch:
+    """Ends threaded providers that are still at work when their time is over."""
+
+    def __init__(self, providers: Iterable[ThreadedProvider], seconds: float) -> None:
+        """Remember whom to watch, and for how long."""
+        self._providers = list(providers)
+        self._seconds = seconds
+        self._ends_at = time.monotonic() + seconds
+
+    def start(self) -> None:
+        """Watch from a daemon thread; where there can be none, nobody is watched."""
+        try:
+            threading.Thread(target=self._run, name="runcontext-watch", daemon=True).start()
+        except RuntimeError:
+            return
+
+    def _run(self) -> None:
+        for each in self._providers:
+            each.join(max(0.0, self._ends_at - time.monotonic()))
+        for each in self._providers:
+            if each.is_alive():
+                each.expire(f"took longer than the deadline of {self._seconds:g} s")
+
+
+class _Surroundings:
+    """The program's folder and environment at one moment."""
+
+    def __init__(self) -> None:
+        self._folder = _folder()
+        self._environment = dict(os.environ)
+
+    def changes(self) -> str | None:
+        """Say what has changed since, None for nothing."""
+        said = []
+        folder, environment = _folder(), dict(os.environ)
+        if folder != self._folder:
+            said.append(f"the program's folder changed from {self._folder} to {folder} while it ran")
+        names = {
+            name
+            for name in environment.keys() | self._environment.keys()
+            if environment.get(name) != self._environment.get(name)
+        }
+        if names:
+            said.append(f"the program's environment changed while it ran: {', '.join(sorted(names))}")
+        return resolution.writable("; ".join(said)) or None
+
+
+def _folder() -> str | None:
+    try:
+        return os.getcwd()
+    except OSError:
+        return None

@@ -1,0 +1,232 @@
+"""Reads runs back: identity, journals and context of a folder merged into one record.
+
+A reader takes what is there: a torn last line, a run whose context is still on its way, a folder that somebody is
+deleting. It never raises for one bad run, and it writes nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from runcontext import log, process, resolution
+from runcontext.errors import StoreError
+from runcontext.record import Context, RunRecord, RunStatus
+from runcontext.tracking import local
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from runcontext.tracking.local import LocalStore
+
+END_REASON_TAG = "end.reason"
+_LATEST = "latest"
+
+
+def get_run(store: LocalStore, run_id: str) -> RunRecord:
+    """Give the run of this id.
+
+    Raises:
+        StoreError: there is no such run in ``store``.
+    """
+    record = _read_run(store.run_path(run_id))
+    if record is None:
+        message = f"no run {run_id!r} in {store.path}"
+        raise StoreError(message)
+    return record
+
+
+def search_runs(
+    store: LocalStore, *, experiment_names: list[str] | None = None, max_results: int | None = None
+) -> list[RunRecord]:
+    """Give the runs of ``store``, newest first.
+
+    Args:
+        store: where to look.
+        experiment_names: only runs of these experiments; None for all.
+        max_results: at most so many; None for all.
+    """
+    found: list[RunRecord] = []
+    for run_id in sorted(_run_ids(store), reverse=True):
+        record = _read_run(store.run_path(run_id))
+        if record is not None and (experiment_names is None or record.experiment_name in experiment_names):
+            found.append(record)
+    found.sort(key=lambda record: (record.start_time, record.run_id), reverse=True)
+    return found[:max_results]
+
+
+def find_run(store: LocalStore, words: str) -> RunRecord:
+    """Give the run that a person means: a unique beginning or ending of its id, its name, or ``latest``.
+
+    Raises:
+        StoreError: none or several fit; the message lists them.
+    """
+    ids = sorted(_run_ids(store), reverse=True)
+    wanted = words.lower()
+    fitting = [each for each in ids if each.startswith(wanted) or each.endswith(wanted)]
+    if wanted == _LATEST or not fitting:
+        runs = search_runs(store)
+        named = [run for run in runs if run.run_name == words]
+        if named or not runs or wanted != _LATEST:
+            return _only(named, words, store)
+        return runs[0]
+    return _only([get_run(store, each) for each in fitting], words, store)
+
+
+def read_context(store: LocalStore, run_id: str) -> Context | None:
+    """Give the context of a run as far as it is on disk, None where none of it is."""
+    row = _context_row(store.run_path(run_id))
+    return None if row is None else Context.from_json(row, Path(store.run_path(run_id)) / "artifacts")
+
+
+def final_status(path: str) -> dict[str, Any] | None:
+    """Give the last status event that a run's own processes wrote, None while there is none."""
+    found = [event for event in _events(path) if "status" in event]
+    return found[-1] if found and found[-1]["status"] != "RUNNING" else None
+
+
+def fatal_signal(path: str) -> str | None:
+    """Give the signal whose record in a run's folder says that it ended the program."""
+    for name in local.FATAL_SIGNALS:
+        try:
+            if os.path.getsize(os.path.join(path, f"{name}.txt")):
+                return name
+        except OSError:
+            continue
+    return None
+
+
+def _only(found: list[RunRecord], words: str, store: LocalStore) -> RunRecord:
+    if len(found) == 1:
+        return found[0]
+    listed = ", ".join(f"{each.run_id[-8:]} {each.run_name}" for each in found[:5])
+    several = f"{len(found)} runs are called or begin or end with {words!r}: {listed}"
+    message = several if found else f"no run is called, or begins or ends with {words!r} in {store.path}"
+    raise StoreError(message)
+
+
+def _run_ids(store: LocalStore) -> list[str]:
+    try:
+        return os.listdir(os.path.join(store.path, "runs"))
+    except OSError:
+        return []
+
+
+def _read_run(path: str) -> RunRecord | None:
+    try:
+        identity = _json_file(os.path.join(path, "run.json"))
+        return None if identity is None else _record(path, identity)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        log.warn_once(f"the run in {path} cannot be read ({type(error).__name__}: {error}): it is left out")
+        return None
+
+
+def _record(path: str, identity: Mapping[str, Any]) -> RunRecord:
+    state = _State(identity)
+    for event in _events(path):
+        state.apply(event)
+    context = _context_row(path)
+    status, end_time, reason = _ending(path, identity, state)
+    end_tags = {END_REASON_TAG: reason} if reason else {}
+    return RunRecord(
+        run_id=identity["run_id"],
+        run_name=state.tags.get("mlflow.runName", identity["run_name"]),
+        experiment_name=identity["experiment_name"],
+        status=RunStatus(status),
+        start_time=identity["start_time"],
+        end_time=end_time,
+        tags=MappingProxyType({**(context["tags"] if context else {}), **end_tags, **state.tags}),
+        params=MappingProxyType(state.params),
+        metrics=MappingProxyType({name: point[2] for name, point in state.metrics.items()}),
+        parent_run_id=identity.get("parent_run_id"),
+        last_event_time=state.last_time,
+        path=Path(path),
+    )
+
+
+class _State:
+    """What a run's events add up to."""
+
+    def __init__(self, identity: Mapping[str, Any]) -> None:
+        self.tags: dict[str, str] = dict(identity["tags"])
+        self.params: dict[str, str] = {}
+        self.metrics: dict[str, tuple[int, int, float]] = {}
+        self.status: Mapping[str, Any] | None = None
+        self.last_time: int = identity["start_time"]
+
+    def apply(self, event: Mapping[str, Any]) -> None:
+        time = event["t"]
+        self.last_time = max(self.last_time, time)
+        self.tags.update(event.get("tags", {}))
+        self.params.update(event.get("params", {}))
+        for name, value in event.get("metrics", {}).items():
+            point = (event.get("step", 0), event.get("at", time), float(value))
+            if name not in self.metrics or point[:2] >= self.metrics[name][:2]:
+                self.metrics[name] = point
+        if "status" in event:
+            self.status = event
+
+
+def _ending(path: str, identity: Mapping[str, Any], state: _State) -> tuple[str, int | None, str | None]:
+    """Give status, end time and reason: from the record of the run's end, else from what became of its process."""
+    if state.status is not None and state.status["status"] != "RUNNING":
+        return state.status["status"], state.status["t"], state.status.get("reason")
+    if state.status is not None:
+        # Resumed: it is the resuming process that may have died.
+        identity = state.status["process"]
+    signal = fatal_signal(identity.get("signal_records") or path)
+    if signal is not None and process.is_gone(identity):
+        return "KILLED", state.last_time, signal
+    if process.is_gone(identity):
+        return "LOST", state.last_time, "the process ended without a word"
+    return "RUNNING", None, None
+
+
+def _events(path: str) -> list[Mapping[str, Any]]:
+    """Give the events of all journals by time; those of one journal keep their order."""
+    found = [event for journal in _journals(path) for event in _lines(journal)]
+    found.sort(key=lambda event: event["t"])
+    return found
+
+
+def _journals(path: str) -> list[str]:
+    folder = os.path.join(path, "events")
+    try:
+        return [os.path.join(folder, name) for name in sorted(os.listdir(folder)) if name.endswith(".jsonl")]
+    except OSError:
+        return []
+
+
+def _lines(journal: str) -> Iterator[Mapping[str, Any]]:
+    with open(journal, "rb") as file:
+        for line in file:
+            try:
+                event = json.loads(line)
+            except ValueError:
+                # A process that was killed in mid-write leaves one torn line, the last.
+                continue
+            if isinstance(event, dict) and "t" in event:
+                yield event
+
+
+def _context_row(path: str) -> dict[str, Any] | None:
+    first = _json_file(os.path.join(path, local.CONTEXT_FILE))
+    second = _json_file(os.path.join(path, local.JOINED_CONTEXT_FILE))
+    if first is None or second is None:
+        return first or second
+    return resolution.joined(first, second)
+
+
+def _json_file(path: str) -> dict[str, Any] | None:
+    try:
+        with open(path, "rb") as file:
+            found = json.loads(file.read())
+    except FileNotFoundError:
+        return None
+    if not isinstance(found, dict):
+        message = f"{path} holds no JSON object"
+        raise TypeError(message)
+    return found

@@ -1,0 +1,269 @@
+"""Run git so that it changes nothing, starts nothing, asks nobody and cannot outlive its time."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import select
+import selectors
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import IO, cast
+
+from runcontext.redaction import redact_text
+
+# Everything else that starts with GIT_ names a repository, redirects a part of one, traces, or runs a program;
+# among them is all that `git rev-parse --local-env-vars` lists.
+_KEPT_VARIABLES = frozenset(
+    {
+        "GIT_CEILING_DIRECTORIES",
+        "GIT_CONFIG_GLOBAL",
+        "GIT_CONFIG_NOSYSTEM",
+        "GIT_CONFIG_SYSTEM",
+        "GIT_DISCOVERY_ACROSS_FILESYSTEM",
+        "GIT_EXEC_PATH",
+    },
+)
+_SET_VARIABLES = {
+    "GIT_ALLOW_PROTOCOL": "none",
+    "GIT_NO_LAZY_FETCH": "1",
+    "GIT_OPTIONAL_LOCKS": "0",
+    "GIT_PAGER": "cat",
+    "GIT_TERMINAL_PROMPT": "0",
+    "LANGUAGE": "C",
+    "LC_ALL": "C",
+}
+_OPTIONS = (
+    "--no-pager",
+    "--literal-pathspecs",
+    *("-c", "core.fsmonitor=false"),
+    *("-c", f"core.hooksPath={os.devnull}"),
+    *("-c", "diff.autoRefreshIndex=false"),
+    *("-c", "diff.relative=false"),
+    *("-c", "diff.suppressBlankEmpty=false"),
+    *("-c", "core.quotePath=true"),
+)
+_READ_SIZE = 1 << 16
+_KEPT_BYTES = 64 << 20
+_REASON_LENGTH = 500
+_KILL_SECONDS = 1.0
+_PIPES = 2
+_AT_ONCE = 2
+
+
+class GitError(Exception):
+    """What git said, or that it did not answer, where an answer was needed."""
+
+
+class NoGit(GitError):  # noqa: N818 - a state of the machine
+    """There is no git to run."""
+
+
+@dataclass(frozen=True, slots=True)
+class GitAnswer:
+    """What one git process answered.
+
+    ``returncode`` is None where it did not answer in time. ``stdout`` is None where there was more than was to be
+    kept: ``size_bytes`` and ``sha256`` are those of all that it wrote. ``reason`` is empty where all went well.
+    """
+
+    returncode: int | None
+    stdout: bytes | None
+    size_bytes: int
+    sha256: str
+    reason: str
+
+    @property
+    def lines(self) -> list[str]:
+        """What it wrote to standard output, line by line, whether it succeeded or not."""
+        return os.fsdecode(self.stdout or b"").splitlines()
+
+    def text(self) -> str:
+        """Give standard output as text, undecodable bytes as surrogates; raises as ``output`` does."""
+        return os.fsdecode(self.output())
+
+    def output(self) -> bytes:
+        """Give standard output; raises GitError with git's own reason unless it succeeded."""
+        if self.returncode != 0 or self.stdout is None:
+            raise GitError(self.reason)
+        return self.stdout
+
+
+class GitCommand:
+    """The git binary, and the time that all its answers together may take.
+
+    ``budget`` is in seconds, from now. Raises NoGit where no binary is on PATH; the environment variable
+    GIT_PYTHON_GIT_EXECUTABLE names another, as in GitPython.
+    """
+
+    def __init__(self, *, budget: float) -> None:
+        """Find the binary; the budget runs from here."""
+        name = os.environ.get("GIT_PYTHON_GIT_EXECUTABLE") or "git"
+        executable = shutil.which(name)
+        if executable is None:
+            message = f"no {name} binary on PATH"
+            raise NoGit(message)
+        self._executable = executable
+        self._budget = budget
+        self._deadline = time.monotonic() + budget
+
+    def ask(
+        self, folder: str, questions: Mapping[str, Sequence[str]], *, keep: int = _KEPT_BYTES
+    ) -> dict[str, GitAnswer]:
+        """Run a git process in ``folder`` for each question and give the answers by their names.
+
+        At most ``keep`` bytes of each answer are kept. Raises NoGit where the binary cannot be run; that a process
+        failed, or was killed with its process group for being late, is in its answer.
+        """
+        waiting = list(questions)
+        calls: dict[str, _Call] = {}
+        with selectors.DefaultSelector() as selector:
+            try:
+                while (waiting or selector.get_map()) and (left := self._deadline - time.monotonic()) > 0:
+                    while waiting and len(selector.get_map()) < _PIPES * _AT_ONCE:
+                        name = waiting.pop(0)
+                        calls[name] = _Call(self._start(folder, questions[name]), keep, selector)
+                    for key, _ in selector.select(left):
+                        key.data(key.fileobj)
+            finally:
+                for call in calls.values():
+                    call.end(self._deadline)
+        late = f"no answer within {self._budget:g} s"
+        return {
+            name: calls[name].answer(f"git {words[0]}", late)
+            if name in calls
+            else GitAnswer(None, None, 0, "", f"git {words[0]}: {late}")
+            for name, words in questions.items()
+        }
+
+    def _start(self, folder: str, arguments: Sequence[str]) -> subprocess.Popen[bytes]:
+        # Not through git.Git.execute: it adds to the environment but takes nothing out of it, and its time-out
+        # kills the processes it finds by `ps`, not the process group.
+        command = [self._executable, *_OPTIONS, *_safe_directories(), "-C", folder, *arguments]
+        try:
+            return subprocess.Popen(
+                command,
+                cwd="/",
+                env=_environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                bufsize=0,
+                start_new_session=True,
+            )
+        except OSError as error:
+            message = f"{self._executable} cannot be run: {error.strerror}"
+            raise NoGit(message) from error
+
+
+class _Call:
+    """One git process under way, and what it has said so far."""
+
+    def __init__(self, process: subprocess.Popen[bytes], keep: int, selector: selectors.BaseSelector) -> None:
+        self._process = process
+        self._keep = keep
+        self._selector = selector
+        self._size = 0
+        self._digest = hashlib.sha256()
+        self._stdout = bytearray()
+        self._stderr = bytearray()
+        self._was_killed = False
+        self._pipes = {process.stdout: self._hear, process.stderr: self._hear_error}
+        for pipe in self._pipes:
+            selector.register(cast("IO[bytes]", pipe), selectors.EVENT_READ, self._read)
+
+    def _read(self, pipe: IO[bytes]) -> None:
+        chunk = os.read(pipe.fileno(), _READ_SIZE)
+        if chunk:
+            self._pipes[pipe](chunk)
+        else:
+            self._selector.unregister(pipe)
+            del self._pipes[pipe]
+            pipe.close()
+
+    def _hear(self, chunk: bytes) -> None:
+        self._size += len(chunk)
+        self._digest.update(chunk)
+        if self._size <= self._keep:
+            self._stdout += chunk
+        else:
+            self._stdout.clear()
+
+    def _hear_error(self, chunk: bytes) -> None:
+        if len(self._stderr) < _READ_SIZE:
+            self._stderr += chunk
+
+    def end(self, deadline: float) -> None:
+        """Reap the process; where it is late, or a child of it holds its pipes, kill its group first."""
+        if not self._pipes and _has_ended(self._process, deadline - time.monotonic()):
+            return
+        for pipe in self._pipes:
+            cast("IO[bytes]", pipe).close()
+        self._was_killed = True
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        # One that waits for a file server that is gone cannot even be killed: it is left behind.
+        _has_ended(self._process, _KILL_SECONDS)
+
+    def answer(self, command: str, late: str) -> GitAnswer:
+        """Give what was heard, once the process has ended; one that did its work before it was killed counts."""
+        returncode = self._process.returncode
+        if returncode is None or (returncode < 0 and self._was_killed):
+            return GitAnswer(None, None, self._size, "", f"{command}: {late}")
+        reason = ""
+        if returncode != 0:
+            reason = f"{command}: {_own_words(bytes(self._stderr)) or f'exit status {returncode}'}"
+        elif self._size > self._keep:
+            reason = f"{command}: an answer of {self._size} bytes"
+        whole = bytes(self._stdout) if self._size <= self._keep else None
+        return GitAnswer(returncode, whole, self._size, self._digest.hexdigest(), reason)
+
+
+def _has_ended(process: subprocess.Popen[bytes], seconds: float) -> bool:
+    # Popen.wait looks again after 0.5 ms, 1 ms, ...; where there is a descriptor of the process, nobody waits longer
+    # than it takes.
+    with contextlib.suppress(AttributeError, OSError):
+        descriptor = os.pidfd_open(process.pid)
+        try:
+            poll = select.poll()
+            poll.register(descriptor, select.POLLIN)
+            poll.poll(max(0.0, seconds) * 1000)
+        finally:
+            os.close(descriptor)
+        seconds = 0.0
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(max(0.0, seconds))
+    return process.returncode is not None
+
+
+def _environment() -> dict[str, str]:
+    inherited = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("GIT_") or name in _KEPT_VARIABLES
+    }
+    return inherited | _SET_VARIABLES
+
+
+def _safe_directories() -> list[str]:
+    # In containers `safe.directory` is often set through GIT_CONFIG_COUNT, which is taken out with what else it may
+    # set. git-config(1), "ENVIRONMENT".
+    environ = os.environ
+    count = environ.get("GIT_CONFIG_COUNT", "")
+    options = []
+    for index in range(int(count) if count.isdecimal() else 0):
+        if environ.get(f"GIT_CONFIG_KEY_{index}", "").lower() == "safe.directory":
+            options += ["-c", f"safe.directory={environ.get(f'GIT_CONFIG_VALUE_{index}', '')}"]
+    return options
+
+
+def _own_words(stderr: bytes) -> str:
+    lines = [line.strip() for line in os.fsdecode(stderr).splitlines()]
+    told = [line for line in lines if line and not line.startswith(("hint:", "warning:"))]
+    words = " ".join(line.removeprefix("fatal: ").removeprefix("error: ") for line in told or lines)
+    return redact_text(words.strip())[:_REASON_LENGTH]
