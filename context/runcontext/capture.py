@@ -246,7 +246,8 @@ class Capture:
             if name in registry.BUILT_IN or not companion.has_answered:
                 jobs.append((name, method, lambda target=target: registry.load(target)))
             else:
-                self._deliver(name, resolution.failed("companion", "the companion process ended before it answered"), [])
+                reason = "the companion process ended before it answered"
+                self._deliver(name, resolution.failed("companion", reason), [])
         if self._is_scanning:
             self._is_scanning = False
             if not companion.has_answered:
@@ -267,7 +268,7 @@ class Capture:
             try:
                 # In this thread, the caller's own: an import in the background could break one of the program's.
                 loaded = load()
-            except BaseException as error:  # noqa: BLE001 - a plugin that cannot be imported is an outcome
+            except BaseException as error:  # a plugin that cannot be imported is an outcome
                 if isinstance(error, KeyboardInterrupt) and _is_main_thread():
                     raise
                 self._deliver(name, resolution.failed("thread", resolution.describe_error(error)), [])

@@ -34,8 +34,11 @@ class _ScannerOptions:
 def _c_functions() -> tuple[Callable[[Any], str], Callable[[str], Any]]:
     import _json
 
-    encode = _json.make_encoder(None, _refuse, _json.encode_basestring_ascii, None, ":", ",", False, False, True)
-    scan = _json.make_scanner(_ScannerOptions)
+    sort_keys, skip_keys, allow_nan = False, False, True
+    encode = _json.make_encoder(
+        None, _refuse, _json.encode_basestring_ascii, None, ":", ",", sort_keys, skip_keys, allow_nan
+    )
+    scan: Callable[[str, int], tuple[Any, int]] = _json.make_scanner(_ScannerOptions)  # type: ignore[arg-type]
 
     def dumps(value: Any) -> str:
         return "".join(encode(value, 0))
@@ -69,4 +72,4 @@ def _functions() -> tuple[Callable[[Any], str], Callable[[str], Any]]:
 
 
 dumps, loads = _functions()
-"""``dumps(value)`` gives one line of ASCII; ``loads(text)`` reads what ``dumps`` gave, and raises ValueError otherwise."""
+"""``dumps(value)`` gives one line of ASCII; ``loads(text)`` reads such a line, and raises ValueError on any other."""

@@ -6,7 +6,6 @@ where the program was into the run's folder, and the signal then acts as it woul
 
 from __future__ import annotations
 
-import _signal
 import _thread
 import atexit
 import os
@@ -17,8 +16,11 @@ from runcontext.tracking.local import FATAL_SIGNALS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import signal as _signal
     from collections.abc import Callable
     from typing import Any, NoReturn
+else:
+    import _signal  # `signal` itself imports enum
 
 UNKNOWN_EXIT = "exit code unknown"
 """The reason of a run that was open at the program's end: what ``raise SystemExit(n)`` carries nobody can see."""
@@ -103,7 +105,7 @@ def _wrap_exit() -> None:
     main_thread = _main_thread()
 
     def exit(status: Any = None, /) -> NoReturn:  # noqa: A001 - it takes that function's place
-        global _exit_code, _has_exit_code  # noqa: PLW0603 - see install
+        global _exit_code, _has_exit_code
         if _thread.get_ident() == main_thread:
             _exit_code, _has_exit_code = status, True
         previous(status)

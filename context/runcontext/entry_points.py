@@ -124,7 +124,7 @@ def _name(distribution: Any) -> str:
 def _is_unchanged(entry: str, changed_ns: int, had_distributions: bool) -> bool:  # noqa: FBT001 - a row of the file
     if _changed_ns(entry) == changed_ns:
         return True
-    # A script's own folder changes with every file that it writes; without distributions there is nothing to find in it.
+    # A script's own folder changes with every file that it writes; without distributions it has nothing to find.
     return not had_distributions and not _has_distributions(entry)
 
 

@@ -40,7 +40,7 @@ def start_run(
     Args:
         run_name: a name for people; one is made up unless given.
         run_id: a run to resume; its context is the one captured when it was made.
-        experiment_name: which experiment it belongs to; ``set_experiment()``'s, RUNCONTEXT_EXPERIMENT_NAME, or "Default".
+        experiment_name: its experiment; that of ``set_experiment()``, RUNCONTEXT_EXPERIMENT_NAME, or "Default".
         nested: start it inside the active run, as its child.
         parent_run_id: the run that it is a child of, where that is not the active one.
         tags: tags to set; no captured fact overrides them.

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from typing import Any
 
 
+_START_TIME = 22 - 3
+"""Index of field 22, where the fields after the file name begin at the third."""
+
+
 def identity(pid: int) -> dict[str, Any]:
     """Describe a process as run.json keeps it; what this system does not tell is None."""
     return {
@@ -37,7 +41,7 @@ def start_time(pid: int) -> int | None:
         return None
     # The second field is a file name in parentheses and may hold anything, spaces and parentheses too.
     fields = stat.rpartition(")")[2].split()
-    return int(fields[19]) if len(fields) > 19 else None
+    return int(fields[_START_TIME]) if len(fields) > _START_TIME else None
 
 
 def is_gone(recorded: Mapping[str, Any]) -> bool:

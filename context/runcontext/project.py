@@ -36,8 +36,8 @@ def store_folder(folder: str) -> str | None:
     """Give where runs started in ``folder`` are kept, None where no place is fit.
 
     An existing ``.runcontext`` looked for upwards; else one in the git root, the folder of pyproject.toml, or
-    ``folder`` itself, the first of them that is neither the home folder nor ``/``; else the user's data folder (XDG Base
-    Directory Specification, XDG_DATA_HOME).
+    ``folder`` itself, the first of them that is neither the home folder nor ``/``; else the user's data folder (XDG
+    Base Directory Specification, XDG_DATA_HOME).
     """
     existing = first_with(folder, STORE_FOLDER)
     if existing is not None:
@@ -55,7 +55,7 @@ def default_folder() -> str | None:
 
 
 def user_folder(variable: str, below_home: str) -> str | None:
-    """Give runcontext's folder of one kind (XDG Base Directory Specification), None where there is no home."""
+    """Give runcontext's folder of one kind (XDG Base Directory Specification), None without a home."""
     base = os.environ.get(variable, "")
     if os.path.isabs(base):
         return os.path.join(base, "runcontext")

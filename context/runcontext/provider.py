@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal, Protocol, TypeAlias
 
 from runcontext.errors import NotInContext
 
 Placement: TypeAlias = Literal["inline", "thread", "companion"]
-TagValue: TypeAlias = "str | None | Callable[[], str | None]"
+TagValue: TypeAlias = "str | Callable[[], str | None] | None"
 
 
 class RunContextProvider(Protocol):

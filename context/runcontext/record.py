@@ -184,8 +184,8 @@ def json_number(value: float) -> float | str:
 
 def _attachment(row: Mapping[str, Any], folder: Path | None) -> AttachmentRecord:
     values = {field.name: row[field.name] for field in fields(AttachmentRecord)}
-    known = row["path"] is not None and folder is not None
-    return AttachmentRecord(**{**values, "path": folder / row["path"] if known and folder else None})
+    path = None if folder is None or row["path"] is None else folder / row["path"]
+    return AttachmentRecord(**{**values, "path": path})
 
 
 def _attachment_row(record: AttachmentRecord) -> dict[str, Any]:

@@ -12,6 +12,7 @@ a value and a name leave doubt, the value goes: a fact lost is better than a sec
 
 A private key's lines can only be known as such together: hand over contiguous lines of a file in one text.
 """
+# ruff: noqa: SIM905 - lists of words read and compare best as text
 # This module is imported inside start_run(), in the caller: `import re` costs 5 ms there, dataclasses, enum and typing
 # more. So nothing is imported at the top, every rule names literal needles, and a rule's pattern is compiled only when
 # one of its needles is in the text. Patterns avoid what cannot be matched in linear time: a start that may lie anywhere
@@ -90,7 +91,9 @@ _VOCABULARY = frozenset(
     video virtual vision visual vocab word
     """.split()
 )
-_TOKENS = frozenset("access api auth authorization bearer csrf github gitlab hf id oauth refresh secret session".split())
+_TOKENS = frozenset(
+    "access api auth authorization bearer csrf github gitlab hf id oauth refresh secret session".split()
+)
 _NOT_SECRET_SIGNATURE = frozenset("call fn func function input method model output serving task type".split())
 _LAST_WORDS = frozenset(
     """
@@ -99,8 +102,24 @@ _LAST_WORDS = frozenset(
 )
 _QUERY_NAMES = frozenset({"key", "pat", "sig"})
 _STEMS = (
-    "auth", "bearer", "cookie", "credential", "csrf", "jwt", "key", "oauth", "pass", "pat", "pwd", "sas", "secret",
-    "sessid", "sessionid", "signature", "token", "xsrf",
+    "auth",
+    "bearer",
+    "cookie",
+    "credential",
+    "csrf",
+    "jwt",
+    "key",
+    "oauth",
+    "pass",
+    "pat",
+    "pwd",
+    "sas",
+    "secret",
+    "sessid",
+    "sessionid",
+    "signature",
+    "token",
+    "xsrf",
 )  # fmt: skip - a list of words reads best as one
 
 
@@ -121,7 +140,7 @@ def _words_are_secret(words: list[str]) -> bool:
         return True  # HashiCorp Vault, AppRole: the secret id is the secret, the role id is not
     if words[-1] in _ABOUT:
         return False
-    return any(map(_always_secret, [""] + words, words)) or _last_is_secret(words)
+    return any(map(_always_secret, ["", *words], words)) or _last_is_secret(words)
 
 
 def _always_secret(before: str, word: str) -> bool:
@@ -132,7 +151,7 @@ def _always_secret(before: str, word: str) -> bool:
 
 def _last_is_secret(words: list[str]) -> bool:
     end = len(words)
-    while end > 1 and words[end - 1] in _NEUTRAL:
+    while end > 1 and (words[end - 1] in _NEUTRAL or words[end - 1].isdigit()):
         end -= 1
     last, before = words[end - 1], words[end - 2] if end > 1 else ""
     if last.endswith("token"):
@@ -185,75 +204,177 @@ _WORD_START = r"(?:(?<![A-Za-z0-9])|(?<=\\[nrt]))"
 # (source of the format, needles in lower case, pattern; its first group is the secret, or else the whole match).
 # Lengths are minima at or below the published ones: issuers lengthen their tokens, and a longer one must still go whole.
 _FORMATS: tuple[tuple[str, tuple[str, ...], str], ...] = (
-    ("GitHub Docs, About authentication to GitHub, token formats; gitleaks github-pat, github-oauth, github-app-token",
-     ("ghp_", "gho_", "ghu_", "ghs_", "ghr_"), r"gh[pousr]_[A-Za-z0-9_]{16,}"),
+    (
+        "GitHub Docs, About authentication to GitHub, token formats; gitleaks github-pat, github-oauth, github-app-token",
+        ("ghp_", "gho_", "ghu_", "ghs_", "ghr_"),
+        r"gh[pousr]_[A-Za-z0-9_]{16,}",
+    ),
     ("GitHub Docs, token formats; gitleaks github-fine-grained-pat", ("github_pat_",), r"github_pat_[A-Za-z0-9_]{20,}"),
-    ("GitLab Docs, Token overview, token prefixes; gitleaks gitlab-pat, gitlab-deploy-token, ...",
-     ("glpat-", "gloas-", "gldt-", "glrt-", "glrtr-", "glcbt-", "glptt-", "glft-", "glimt-", "glagent-", "glsoat-",
-      "glffct-"),
-     r"gl(?:pat|oas|dt|rtr?|cbt|ptt|ft|imt|agent|soat|ffct)-[A-Za-z0-9_.=\-]{16,}"),
-    ("AWS IAM User Guide, IAM identifiers, unique ID prefixes; gitleaks aws-access-token",
-     ("akia", "asia", "abia", "acca", "a3t"),
-     r"(?<![A-Z0-9])(?:A3T[A-Z0-9]|AKIA|ASIA|ABIA|ACCA)[A-Z0-9]{16}(?![A-Z0-9])"),
-    ("gitleaks aws-amazon-bedrock-api-key-long-lived", ("absk",), r"(?<![A-Za-z0-9])ABSK[A-Za-z0-9+/]{60,}={0,2}"),
-    ("gitleaks aws-amazon-bedrock-api-key-short-lived", ("bedrock-api-key-",), r"bedrock-api-key-[A-Za-z0-9+/=_\-]{20,}"),
-    ("Google Cloud, API keys; gitleaks gcp-api-key", ("aiza",), r"(?<![A-Za-z0-9])AIza[A-Za-z0-9_\-]{35,}"),
-    ("detect-secrets and Google Identity, OAuth 2.0 access tokens", ("ya29.",), r"(?<![A-Za-z0-9])ya29\.[A-Za-z0-9_.\-]{20,}"),
+    (
+        "GitLab Docs, Token overview, token prefixes; gitleaks gitlab-pat, gitlab-deploy-token, ...",
+        (
+            "glpat-",
+            "gloas-",
+            "gldt-",
+            "glrt-",
+            "glrtr-",
+            "glcbt-",
+            "glptt-",
+            "glft-",
+            "glimt-",
+            "glagent-",
+            "glsoat-",
+            "glffct-",
+        ),
+        r"gl(?:pat|oas|dt|rtr?|cbt|ptt|ft|imt|agent|soat|ffct)-[A-Za-z0-9_.=\-]{16,}",
+    ),
+    (
+        "AWS IAM User Guide, IAM identifiers, unique ID prefixes; gitleaks aws-access-token",
+        ("akia", "asia", "abia", "acca", "a3t"),
+        r"(?<![A-Z0-9])(?:A3T[A-Z0-9]|AKIA|ASIA|ABIA|ACCA)[A-Z0-9]{16}(?![A-Z0-9])",
+    ),
+    ("gitleaks aws-amazon-bedrock-api-key-long-lived", ("absk",), _WORD_START + r"ABSK[A-Za-z0-9+/]{60,}={0,2}"),
+    (
+        "gitleaks aws-amazon-bedrock-api-key-short-lived",
+        ("bedrock-api-key-",),
+        r"bedrock-api-key-[A-Za-z0-9+/=_\-]{20,}",
+    ),
+    ("Google Cloud, API keys; gitleaks gcp-api-key", ("aiza",), _WORD_START + r"AIza[A-Za-z0-9_\-]{35,}"),
+    (
+        "detect-secrets and Google Identity, OAuth 2.0 access tokens",
+        ("ya29.",),
+        _WORD_START + r"ya29\.[A-Za-z0-9_.\-]{20,}",
+    ),
     ("Google Identity, OAuth 2.0 client secrets", ("gocspx-",), r"GOCSPX-[A-Za-z0-9_\-]{20,}"),
     ("gitleaks azure-ad-client-secret", ("q~",), r"(?<![A-Za-z0-9_~.\-])[A-Za-z0-9_~.]{3}\dQ~[A-Za-z0-9_~.\-]{31,34}"),
-    ("Hugging Face Hub, User access tokens; gitleaks huggingface-access-token", ("hf_",), _WORD_START + r"hf_[A-Za-z0-9]{20,}"),
+    (
+        "Hugging Face Hub, User access tokens; gitleaks huggingface-access-token",
+        ("hf_",),
+        _WORD_START + r"hf_[A-Za-z0-9]{20,}",
+    ),
     ("gitleaks huggingface-organization-api-token", ("api_org_",), _WORD_START + r"api_org_[A-Za-z0-9]{20,}"),
     # A class name of a style sheet may start alike (sk-fading-circle); a key has digits and capitals.
-    ("OpenAI and Anthropic API references, authentication; gitleaks openai-api-key, anthropic-api-key", ("sk-",),
-     _WORD_START + r"sk-(?:(?:ant|proj|svcacct|admin|or)-|(?=[A-Za-z_\-]{0,60}[0-9]))[A-Za-z0-9_\-]{16,}"),
-    ("Slack API, token types; gitleaks slack-bot-token, slack-user-token, slack-app-token", ("xox", "xapp-"),
-     _WORD_START + r"(?:xox[a-z](?:\.xox[a-z])?|xapp)-[A-Za-z0-9\-]{10,}"),
-    ("Slack API, incoming webhooks; gitleaks slack-webhook-url", ("hooks.slack.com/",),
-     r"hooks\.slack\.com/(?:services|workflows|triggers)/([A-Za-z0-9+/_\-]{20,})"),
-    ("Discord Developer Portal, Webhook resource", ("/api/webhooks/",), r"/api/webhooks/[0-9]{5,20}/([A-Za-z0-9_\-]{20,})"),
-    ("Telegram Bot API, authorizing your bot; gitleaks telegram-bot-api-token", (":aa",),
-     r"(?<![0-9])[0-9]{6,16}:(AA[A-Za-z0-9_\-]{32,})"),
+    (
+        "OpenAI and Anthropic API references, authentication; gitleaks openai-api-key, anthropic-api-key",
+        ("sk-",),
+        _WORD_START + r"sk-(?:(?:ant|proj|svcacct|admin|or)-|(?=[A-Za-z_\-]{0,60}[0-9]))[A-Za-z0-9_\-]{16,}",
+    ),
+    (
+        "Slack API, token types; gitleaks slack-bot-token, slack-user-token, slack-app-token",
+        ("xox", "xapp-"),
+        _WORD_START + r"(?:xox[a-z](?:\.xox[a-z])?|xapp)-[A-Za-z0-9\-]{10,}",
+    ),
+    (
+        "Slack API, incoming webhooks; gitleaks slack-webhook-url",
+        ("hooks.slack.com/",),
+        r"hooks\.slack\.com/(?:services|workflows|triggers)/([A-Za-z0-9+/_\-]{20,})",
+    ),
+    (
+        "Discord Developer Portal, Webhook resource",
+        ("/api/webhooks/",),
+        r"/api/webhooks/[0-9]{5,20}/([A-Za-z0-9_\-]{20,})",
+    ),
+    (
+        "Telegram Bot API, authorizing your bot; gitleaks telegram-bot-api-token",
+        (":aa",),
+        r"(?<![0-9])[0-9]{6,16}:(AA[A-Za-z0-9_\-]{32,})",
+    ),
     ("npm Docs, About access tokens; gitleaks npm-access-token", ("npm_",), _WORD_START + r"npm_[A-Za-z0-9]{30,}"),
     ("PyPI Docs, API tokens; gitleaks pypi-upload-token", ("pypi-",), _WORD_START + r"pypi-Ag[A-Za-z0-9_\-]{30,}"),
-    ("Stripe Docs, API keys; gitleaks stripe-access-token", ("sk_", "rk_", "whsec_"),
-     _WORD_START + r"(?:(?:sk|rk)_(?:test|live|prod)|whsec)_[A-Za-z0-9]{10,}"),
-    ("RFC 7519, section 3, compact serialization (JWS, and JWE of RFC 7516); gitleaks jwt", ("eyj",),
-     _START + r"ey[A-Za-z0-9_\-]{8,}\.(?:[A-Za-z0-9_\-]*\.){1,3}[A-Za-z0-9_\-]*"),
-    ("Neptune Docs, API token: base64 of {\"api_address\": ...", ("eyjhcgl",), _START + r"eyJhcGl[A-Za-z0-9+/_\-]{20,}={0,2}"),
-    ("Databricks Docs, personal access tokens; gitleaks databricks-api-token", ("dapi",),
-     r"(?<![A-Za-z0-9])dapi[a-f0-9]{32}(?:-[0-9])?"),
-    ("Weights & Biases, API keys: 40 hexadecimal digits, told apart from a commit only by what stands before", ("wandb",),
-     r"(?i:wandb)[^\n]{0,60}?(?<![A-Za-z0-9])([a-f0-9]{40})(?![A-Za-z0-9])"),
+    (
+        "Stripe Docs, API keys; gitleaks stripe-access-token",
+        ("sk_", "rk_", "whsec_"),
+        _WORD_START + r"(?:(?:sk|rk)_(?:test|live|prod)|whsec)_[A-Za-z0-9]{10,}",
+    ),
+    (
+        "RFC 7519, section 3, compact serialization (JWS, and JWE of RFC 7516); gitleaks jwt",
+        ("eyj",),
+        _START + r"ey[A-Za-z0-9_\-]{8,}\.(?:[A-Za-z0-9_\-]*\.){1,3}[A-Za-z0-9_\-]*",
+    ),
+    (
+        'Neptune Docs, API token: base64 of {"api_address": ...',
+        ("eyjhcgl",),
+        _START + r"eyJhcGl[A-Za-z0-9+/_\-]{20,}={0,2}",
+    ),
+    (
+        "Databricks Docs, personal access tokens; gitleaks databricks-api-token",
+        ("dapi",),
+        _WORD_START + r"dapi[a-f0-9]{32}(?:-[0-9])?",
+    ),
+    (
+        "Weights & Biases, API keys: 40 hexadecimal digits, told apart from a commit only by what stands before",
+        ("wandb",),
+        r"(?i:wandb)[^\n]{0,60}?(?<![A-Za-z0-9])([a-f0-9]{40})(?![A-Za-z0-9])",
+    ),
     ("Weights & Biases SDK 0.22.3 and later, long API keys", ("wandb_v1_",), r"wandb_v1_[A-Za-z0-9_]{40,}"),
-    ("gitleaks digitalocean-pat, digitalocean-access-token", ("dop_v1_", "doo_v1_", "dor_v1_"), r"do[opr]_v1_[a-f0-9]{64}"),
-    ("gitleaks grafana-service-account-token, grafana-cloud-api-token", ("glsa_", "glc_"),
-     _WORD_START + r"(?:glsa|glc)_[A-Za-z0-9+/_]{32,}={0,3}"),
-    ("HashiCorp Vault, tokens; gitleaks vault-service-token, vault-batch-token", ("hvs.", "hvb."),
-     _WORD_START + r"hv[sb]\.[A-Za-z0-9_\-]{24,}"),
+    (
+        "gitleaks digitalocean-pat, digitalocean-access-token",
+        ("dop_v1_", "doo_v1_", "dor_v1_"),
+        r"do[opr]_v1_[a-f0-9]{64}",
+    ),
+    (
+        "gitleaks grafana-service-account-token, grafana-cloud-api-token",
+        ("glsa_", "glc_"),
+        _WORD_START + r"(?:glsa|glc)_[A-Za-z0-9+/_]{32,}={0,3}",
+    ),
+    (
+        "HashiCorp Vault, tokens; gitleaks vault-service-token, vault-batch-token",
+        ("hvs.", "hvb."),
+        _WORD_START + r"hv[sb]\.[A-Za-z0-9_\-]{24,}",
+    ),
     ("gitleaks hashicorp-tf-api-token", (".atlasv1.",), r"\.atlasv1\.([A-Za-z0-9_=\-]{40,})"),
-    ("gitleaks sendgrid-api-token", ("sg.",), r"(?<![A-Za-z0-9])SG\.[A-Za-z0-9_\-]{16,}\.[A-Za-z0-9_\-]{32,}"),
-    ("gitleaks shopify-access-token and its siblings", ("shpat_", "shpca_", "shppa_", "shpss_"), r"shp(?:at|ca|pa|ss)_[a-fA-F0-9]{32}"),
+    ("gitleaks sendgrid-api-token", ("sg.",), _WORD_START + r"SG\.[A-Za-z0-9_\-]{16,}\.[A-Za-z0-9_\-]{32,}"),
+    (
+        "gitleaks shopify-access-token and its siblings",
+        ("shpat_", "shpca_", "shppa_", "shpss_"),
+        r"shp(?:at|ca|pa|ss)_[a-fA-F0-9]{32}",
+    ),
     ("gitleaks atlassian-api-token", ("atatt3",), r"ATATT3[A-Za-z0-9_=\-]{60,}"),
     ("gitleaks heroku-api-key-v2", ("hrku-",), r"HRKU-[A-Za-z0-9_\-]{30,}"),
     ("gitleaks doppler-api-token", ("dp.pt.",), r"dp\.pt\.[A-Za-z0-9]{30,}"),
-    ("gitleaks linear-api-key, notion-api-token", ("lin_api_", "ntn_"), _WORD_START + r"(?:lin_api|ntn)_[A-Za-z0-9]{40,}"),
-    ("gitleaks perplexity-api-key, postman-api-token, pulumi-api-token", ("pplx-", "pmak-", "pul-"),
-     _WORD_START + r"(?:pplx-[A-Za-z0-9]{40,}|PMAK-[a-fA-F0-9]{24}-[a-fA-F0-9]{34}|pul-[a-f0-9]{40})"),
-    ("gitleaks rubygems-api-token, clojars-api-token", ("rubygems_", "clojars_"),
-     r"(?:rubygems_[a-f0-9]{48}|CLOJARS_[A-Za-z0-9]{60})"),
+    (
+        "gitleaks linear-api-key, notion-api-token",
+        ("lin_api_", "ntn_"),
+        _WORD_START + r"(?:lin_api|ntn)_[A-Za-z0-9]{40,}",
+    ),
+    (
+        "gitleaks perplexity-api-key, postman-api-token, pulumi-api-token",
+        ("pplx-", "pmak-", "pul-"),
+        _WORD_START + r"(?:pplx-[A-Za-z0-9]{40,}|PMAK-[a-fA-F0-9]{24}-[a-fA-F0-9]{34}|pul-[a-f0-9]{40})",
+    ),
+    (
+        "gitleaks rubygems-api-token, clojars-api-token",
+        ("rubygems_", "clojars_"),
+        r"(?:rubygems_[a-f0-9]{48}|CLOJARS_[A-Za-z0-9]{60})",
+    ),
     ("gitleaks age-secret-key", ("age-secret-key-1",), r"AGE-SECRET-KEY-1[A-Za-z0-9]{58}"),
     ("gitleaks 1password-service-account-token", ("ops_eyj",), r"ops_eyJ[A-Za-z0-9+/]{100,}={0,3}"),
-    ("Replicate, Groq, NVIDIA NGC and Docker Hub documentation, API keys and access tokens",
-     ("r8_", "gsk_", "nvapi-", "dckr_pat_"),
-     _WORD_START + r"(?:r8_[A-Za-z0-9]{37}|gsk_[A-Za-z0-9]{40,}|nvapi-[A-Za-z0-9_\-]{20,}|dckr_pat_[A-Za-z0-9_\-]{20,})"),
-    ("RFC 6750, section 2.1, bearer token in a header: 16 characters or more, since prose has the word too", ("bearer",),
-     r"(?i:(?<![A-Za-z0-9])bearer[ \t]{1,8})([A-Za-z0-9._~+/\-]{16,}={0,8})"),
-    ("GNU inetutils, The .netrc file", ("password",),
-     r"(?<!\S)login[ \t]{1,8}[^\s]{1,256}[ \t]{1,8}password[ \t]{1,8}(?!\[redacted\])([^\s]+)"),
-    ("curl manual, --user; gitleaks curl-auth-user", ("curl",),
-     r"(?<!\S)(?:-u|--user|--proxy-user)[ =]?[\"']?[^\s:\"'/]{1,64}:(?!//|\[redacted\]|[0-9]+(?![^\s\"']))([^\s\"']+)"),
-    ("Requests, Basic authentication: HTTPBasicAuth('user', 'password')", ("basicauth(",),
-     r"(?i:basicauth)\([ \t]{0,8}[\"'][^\"'\n]{0,256}[\"'][ \t]{0,8},[ \t]{0,8}[\"'](?!\[redacted\])([^\"'\n]+)"),
+    (
+        "Replicate, Groq, NVIDIA NGC and Docker Hub documentation, API keys and access tokens",
+        ("r8_", "gsk_", "nvapi-", "dckr_pat_"),
+        _WORD_START
+        + r"(?:r8_[A-Za-z0-9]{37}|gsk_[A-Za-z0-9]{40,}|nvapi-[A-Za-z0-9_\-]{20,}|dckr_pat_[A-Za-z0-9_\-]{20,})",
+    ),
+    (
+        "RFC 6750, section 2.1, bearer token in a header: 16 characters or more, since prose has the word too",
+        ("bearer",),
+        r"(?:(?<![A-Za-z0-9])|(?<=\\[nrt]))(?i:bearer)[ \t]{1,8}([A-Za-z0-9._~+/\-]{16,}={0,8})",
+    ),
+    (
+        "GNU inetutils, The .netrc file",
+        ("password",),
+        r"(?<!\S)login[ \t]{1,8}[^\s]{1,256}[ \t]{1,8}password[ \t]{1,8}(?!\[redacted\])([^\s]+)",
+    ),
+    (
+        "curl manual, --user; gitleaks curl-auth-user",
+        ("curl",),
+        r"(?<!\S)(?:-u|--user|--proxy-user)[ =]?[\"']?[^\s:\"'/]{1,64}:(?!//|\[redacted\]|[0-9]+(?![^\s\"']))([^\s\"']+)",
+    ),
+    (
+        "Requests, Basic authentication: HTTPBasicAuth('user', 'password')",
+        ("basicauth(",),
+        r"(?i:basicauth)\([ \t]{0,8}[\"'][^\"'\n]{0,256}[\"'][ \t]{0,8},[ \t]{0,8}[\"'](?!\[redacted\])([^\"'\n]+)",
+    ),
 )  # fmt: skip - one rule a row
 
 _compiled: dict[str, re.Pattern[str]] = {}
@@ -297,7 +418,7 @@ def _mask(match: re.Match[str]) -> str:
 
 _BASE64 = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/")
 _LINE_WIDTHS = (64, 70)
-_MARGIN = "\r \t+-#>|*\"',"  # indentation, a patch's column, a comment, the quotes of a source file
+_MARGIN = "\r \t+-#>|*,\"'"  # indentation, a patch's column, a comment, the quotes of a source file
 
 
 def _redact_private_keys(text: str) -> str:
@@ -326,7 +447,7 @@ def _end_of_private_key(text: str, start: int) -> int:
         end = text.find("-----", at, line_end)
         words = text[at : end if end >= 0 else line_end].replace("\\r", " ").replace("\\n", " ").split()
         is_long_line = any(len(word) >= 16 for word in words)  # noqa: PLR2004 - no word of code or prose
-        if len(words) > 1 and not is_long_line or not all(map(_is_base64, words)):
+        if (len(words) > 1 and not is_long_line) or not all(map(_is_base64, words)):
             return at if is_long else start
         is_long = is_long or is_long_line
         if end >= 0:
@@ -401,7 +522,7 @@ def _without_password(url: str) -> str:
     if "@" not in authority:
         return url
     userinfo, _, host = authority.rpartition("@")
-    return f"{scheme}//{_without_credential(scheme, userinfo)}@{host}{rest[len(authority):]}"
+    return f"{scheme}//{_without_credential(scheme, userinfo)}@{host}{rest[len(authority) :]}"
 
 
 def _first_of(text: str, characters: str) -> int:
@@ -465,18 +586,18 @@ _ANNOTATION = (
     r"|(?:str|string|bytes|Optional\[str\])=)"
 )
 _UNQUOTED = (
-    r"(?:[^\s\"'`,;&\\]+|[,;&](?![A-Za-z0-9_.\-]+=)|\\[nrt](?![A-Za-z_][A-Za-z0-9_.\-]*[=:])|\\(?![\s\"'`nrt])"
+    r"(?:[^\s\"'`,;&\\]+|[,;&](?![A-Za-z0-9_.\-]+=)|\\[nrt](?![A-Za-z_][A-Za-z0-9_.\-]*[=:])|\\(?![\t\r\n\"'`nrt]) ?"
     r"|\\?[\"'`]+(?=[A-Za-z0-9]))+"
 )
 _PARAMETER = r"[^\s\"'`&#;,<>]+"
 _HEADER_VALUE = r"[^\r\n\"'`\\]+"
-_SCHEME = (
-    r"(?i:apikey|aws4-hmac-sha256|basic|bearer|bot|digest|dpop|hawk|key|negotiate|ntlm|oauth|token)[ \t]+"  # IANA's
-)  # registry of HTTP authentication schemes, and those that GitHub, AWS and Discord made up
+_SCHEME = r"(?i:apikey|aws4-hmac-sha256|basic|bearer|bot|digest|dpop|hawk|key|negotiate|ntlm|oauth|token)[ \t]+"  # IANA's  # registry of HTTP authentication schemes, and those that GitHub, AWS and Discord made up
 _OPEN_QUOTE = r"[fFrRbBuU$]{0,2}(\\{0,7})(\"\"\"|'''|[\"'`])"
 _LITERALS = frozenset("0 1 false nil none null off on true undefined".split())
 _AUTH_LITERALS = frozenset("basic bearer digest kerberos ldap oauth oauth2 oidc".split())
-_TYPES = frozenset("any bool bytes callable dict float int list object optional secretstr self str string tuple".split())
+_TYPES = frozenset(
+    "any bool bytes callable dict float int list object optional secretstr self str string tuple".split()
+)
 _HOLDERS = frozenset(
     """
     app args cfg cls conf config context credentials ctx data each env environ event flags git github hparams hydra jax
@@ -485,7 +606,20 @@ _HOLDERS = frozenset(
     """.split()
 )
 _PATH_ENDINGS = (
-    ".cfg", ".conf", ".crt", ".env", ".ini", ".json", ".key", ".p12", ".pem", ".pub", ".toml", ".txt", ".yaml", ".yml",
+    ".cfg",
+    ".conf",
+    ".crt",
+    ".env",
+    ".ini",
+    ".json",
+    ".key",
+    ".p12",
+    ".pem",
+    ".pub",
+    ".toml",
+    ".txt",
+    ".yaml",
+    ".yml",
 )  # fmt: skip - a list of words reads best as one
 
 
@@ -559,6 +693,9 @@ def _secret_spans(text: str, match: re.Match[str]) -> Iterator[tuple[int, int]]:
     if separator == ":":
         annotation = _pattern(_ANNOTATION).match(text, start)
         start = annotation.end() if annotation else start
+    marked = start + (text[start : start + 1] in {"'", '"'})
+    if text.startswith(MARK, marked) and text[marked + len(MARK) : marked + len(MARK) + 1] in _AFTER_A_VALUE:
+        return
     if separator in {"", "\\"} and text[start : start + 1] in set("-|&;>"):
         return  # a switch: what follows is another option, or the shell's
     if text[start : start + 1] in {"(", "["} and text[start + 1 : start + 2] in {"'", '"'}:
@@ -575,6 +712,7 @@ def _secret_spans(text: str, match: re.Match[str]) -> Iterator[tuple[int, int]]:
         yield start, end
 
 
+_AFTER_A_VALUE = frozenset(("", *" \t\r\n\"'`,;&)]}"))
 _HEADERS = frozenset({"auth", "authorization", "cookie"})
 
 
@@ -628,7 +766,7 @@ def _unquoted_span(text: str, start: int, match: re.Match[str]) -> tuple[int, in
     before = text[match.start() - 1 : match.start()]
     if before and before in "?&#":
         pattern = _PARAMETER
-    elif match["separator"].strip() == ":" and _is_header(match["name"]):
+    elif match["separator"].strip() == ":" and _words(match["name"])[-1:] in (["authorization"], ["cookie"]):
         pattern = _HEADER_VALUE
     else:
         pattern = _UNQUOTED
@@ -678,13 +816,15 @@ def _is_literal(value: str, name: str) -> bool:
         return True  # --pwd of Apptainer: a folder
     if words[-1:] == ["token"] and len(words) > 1 and len(value) < 5 and value.isdigit():  # noqa: PLR2004 - a count
         return True
-    return lowered.endswith(_PATH_ENDINGS) and ("/" in value or "\\" in value or words[-1:] in (["key"], ["credentials"]))
+    return lowered.endswith(_PATH_ENDINGS) and (
+        "/" in value or "\\" in value or words[-1:] in (["key"], ["credentials"])
+    )
 
 
 def _is_variable(value: str) -> bool:
     """Know a value that is filled in elsewhere: ``$TOKEN``, ``${{ secrets.TOKEN }}``, ``%(token)s``, ``{token}``."""
     if value.startswith("$"):
-        return value[1:].replace("_", "A").isalnum() and value == value.upper() or value[1:2] in {"{", "("}
+        return (value[1:].replace("_", "A").isalnum() and value == value.upper()) or value[1:2] in {"{", "("}
     if value.startswith("{") and value.endswith("}"):
         return value.strip("{} ").replace("_", "a").replace(".", "a").isalnum()
     return value.startswith("%(") and value.endswith((")s", ")"))

@@ -119,8 +119,7 @@ def register_provider(provider: Any, name: str | None = None) -> None:
         MisshapenProviderError: it lacks ``in_context()`` or ``tags()``; the message says which.
         ValueError: a built-in provider has this name.
     """
-    if name is None:
-        name = getattr(provider, "__name__", None) or type(provider).__name__
+    name = name or _name_of(provider)
     if name in BUILT_IN:
         message = f"provider name {name!r} is a built-in provider's: pass name=..., or switch that one off"
         raise ValueError(message)
@@ -130,6 +129,10 @@ def register_provider(provider: Any, name: str | None = None) -> None:
             message = f"provider {name!r} {problem}"
             raise MisshapenProviderError(message)
     _registered[name] = provider
+
+
+def _name_of(provider: Any) -> str:
+    return str(getattr(provider, "__name__", None) or type(provider).__name__)
 
 
 def unregister_provider(provider: Any) -> None:
@@ -262,7 +265,7 @@ def _only_named(specs: list[Spec], named: Sequence[Any]) -> list[Spec]:
             chosen[each] = known[each]
             chosen[each].required = True
         else:
-            name = getattr(each, "__name__", None) or type(each).__name__
+            name = _name_of(each)
             _raise_misshapen(name, each)
             chosen[name] = _object_spec(name, each, "providers=[...]", required=True)
     return list(chosen.values())

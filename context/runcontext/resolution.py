@@ -109,7 +109,7 @@ class Resolution:
         return self.outcome["status"] in ("captured", "partial") and hasattr(self.provider, "attachments")
 
     def run_attachments(self, folder: str | None) -> Outcome:
-        """Read the provider's attachments and write them below ``folder``; without one only sizes and hashes are kept."""
+        """Read the attachments and write them below ``folder``; without one only sizes and hashes are kept."""
         try:
             for each in self.provider.attachments():
                 self.attachments.append(_attached(self.name, each, folder))
@@ -170,9 +170,9 @@ class Resolution:
 
 
 def key_problem(key: object) -> str | None:
-    """Say what is wrong with a tag's, param's or metric's name, None where it is well formed.
+    r"""Say what is wrong with a tag's, param's or metric's name, None where it is well formed.
 
-    At most 250 characters of ``[\\w.\\-/ :]`` that are a normal relative path: what MLflow's servers accept
+    At most 250 characters of ``[\w.\-/ :]`` that are a normal relative path: what MLflow's servers accept
     (mlflow.utils.validation, ``_validate_tag_name``).
     """
     if not isinstance(key, str):
@@ -195,7 +195,7 @@ def cut(value: str) -> str:
 
 
 def writable(value: str) -> str:
-    """Give ``value`` as every store can hold it: lone surrogates as ``\\udcXX``, NUL as ``\\x00``."""
+    r"""Give ``value`` as every store can hold it: lone surrogates as ``\udcXX``, NUL as ``\x00``."""
     value = str.__str__(value)
     if not value.isascii():
         value = value.encode("utf-8", "backslashreplace").decode()
@@ -241,7 +241,8 @@ def _attached(provider: str, attachment: Any, folder: str | None) -> AttachmentR
     if name != os.path.basename(name) or name in ("", ".", ".."):
         message = f"attachment {name!r} is not a plain file name"
         raise ValueError(message)
-    row = {"name": name, "provider": provider, "path": None, "reason": attachment.reason, "redacted": attachment.redacted}
+    row = {"name": name, "provider": provider, "path": None, "reason": attachment.reason}
+    row["redacted"] = attachment.redacted
     if attachment.content is None:
         return {**row, "size_bytes": attachment.size_bytes, "sha256": attachment.sha256}
     row.update(size_bytes=len(attachment.content), sha256=hashlib.sha256(attachment.content).hexdigest())

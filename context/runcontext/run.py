@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextvars
 import os
+import sys
 import time
 
 from runcontext import capture, endings, log, process, resolution
+from runcontext.companion import client
 from runcontext.settings import Settings
 from runcontext.tracking import local
 
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
     from typing import Any
+
+    from typing_extensions import Self
 
     from runcontext.program import Program
     from runcontext.record import Context, RunRecord, RunStatus
@@ -69,7 +73,7 @@ class Run:
         """Show which run, and how it stands; never waits."""
         return f"<runcontext.Run({self.run_id} {self.run_name!r} {self._status})>"
 
-    def __enter__(self) -> Run:
+    def __enter__(self) -> Self:
         """Enter the block that the run lasts for."""
         return self
 
@@ -175,7 +179,8 @@ class Run:
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None, timestamp: int | None = None) -> None:
         """Record a point of several metrics at once; see ``log_metric``."""
-        event: dict[str, Any] = {"metrics": {_checked("metric", key): _number(key, value) for key, value in metrics.items()}}
+        numbers = {_checked("metric", key): _number(key, value) for key, value in metrics.items()}
+        event: dict[str, Any] = {"metrics": numbers}
         if step is not None:
             event["step"] = int(step)
         if timestamp is not None:
@@ -294,7 +299,7 @@ class Run:
         except ProviderError as problem:
             if error is None:
                 raise
-            if hasattr(error, "add_note"):
+            if sys.version_info >= (3, 11):
                 error.add_note(f"runcontext: {problem}")
             else:
                 log.warn_once(str(problem))
@@ -320,11 +325,10 @@ def start(
     program: Program | None = None,
     new_run_id: str | None = None,
 ) -> Run:
-    """Make a run, join one or resume one; see ``runcontext.start_run`` for the arguments.
+    """Make a run, join one or resume one; ``runcontext.start_run`` describes the arguments and what is raised.
 
-    Args:
-        program: what the run describes, None for this process.
-        new_run_id: the id that a new run is to have.
+    Beyond those, ``program`` is what the run describes, None for this process, and ``new_run_id`` the id that a new run
+    is to have.
     """
     outer = active()
     if outer is not None and not nested:
@@ -453,7 +457,7 @@ def end_open_runs(status: str, reason: str) -> None:
             run.end(status, reason)
         except Exception as error:  # noqa: BLE001 - the program is at its end: there is nobody to raise to
             log.warn_once(f"run {run.run_id} did not end cleanly: {error}")
-    capture.client.forget()
+    client.forget()
 
 
 def forget_in_child() -> None:
@@ -511,8 +515,6 @@ def _folder_of(program: Program | None) -> str | None:
     try:
         return os.getcwd()
     except OSError:
-        import sys
-
         file = getattr(sys.modules.get("__main__"), "__file__", None)
         folder = os.path.dirname(os.path.abspath(file)) if file and os.path.isabs(file) else None
         return folder if folder is None or os.path.isdir(folder) else None

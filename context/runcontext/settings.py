@@ -1,4 +1,4 @@
-"""Every setting in one place: RUNCONTEXT_* variables, MLflow's where it has one, and [tool.runcontext] of pyproject.toml.
+"""Every setting: RUNCONTEXT_* variables, MLflow's where it has one, and [tool.runcontext] of pyproject.toml.
 
 The environment wins over pyproject.toml. An empty variable counts as unset. An unusable value warns, naming the
 variable, the value and what is accepted, and the default stands.
@@ -7,6 +7,7 @@ variable, the value and what is accepted, and the default stands.
 from __future__ import annotations
 
 import os
+import sys
 
 from runcontext import codec, log, project
 
@@ -24,11 +25,11 @@ VARIABLES: dict[str, tuple[str | None, str | None, str]] = {
     "RUNCONTEXT_EXPERIMENT_NAME": ("experiment-name", "MLFLOW_EXPERIMENT_NAME", "experiment of runs that name none"),
     "RUNCONTEXT_RUN_ID": (None, None, "run that start_run() joins; set by `runcontext run` for its command"),
     "RUNCONTEXT_TAGS": (None, "MLFLOW_RUN_CONTEXT", "tags of every run, a JSON object of strings"),
-    "RUNCONTEXT_TIMEOUT": ("timeout", None, "seconds from start_run() that bound every wait; 5 unless set, 0 never waits"),
+    "RUNCONTEXT_TIMEOUT": ("timeout", None, "seconds from start_run() that bound every wait; 5 unless set, 0 for none"),
     "RUNCONTEXT_STRICT": ("strict", None, "1 raises what is otherwise logged: for plugin authors and CI"),
     "RUNCONTEXT_DISABLED": ("disabled", None, "1 switches every provider off"),
     "RUNCONTEXT_PROVIDERS": ("select", None, "git,host for only these; -gpu to leave one out"),
-    "RUNCONTEXT_PROVIDER_<NAME>": ("providers.<name>.enabled", None, "0 or 1 switches one provider; wins over the rest"),
+    "RUNCONTEXT_PROVIDER_<NAME>": ("providers.<name>.enabled", None, "0 or 1 switches one provider; wins over all"),
     "RUNCONTEXT_EXTRA_PROVIDERS": ("extra-providers", None, "pkg.module:Class, comma-separated; name=pkg.module:Class"),
     "RUNCONTEXT_COMPANION": ("companion", None, "0 starts no companion process: its providers run in threads"),
     "RUNCONTEXT_CACHE_DIR": (None, None, "folder of the entry-point cache; the user's cache folder unless set"),
@@ -83,7 +84,8 @@ class Settings:
     @property
     def tracking_uri(self) -> str | None:
         """Where runs are kept, None for the default place."""
-        return self._read("RUNCONTEXT_TRACKING_URI", _text, "a folder or a file: URI", None)
+        uri: str | None = self._read("RUNCONTEXT_TRACKING_URI", _text, "a folder or a file: URI", None)
+        return uri
 
     @property
     def experiment_name(self) -> str:
@@ -228,10 +230,10 @@ def _table(pyproject: str | None) -> Mapping[str, Any]:
 
 
 def _parsed(pyproject: str, content: bytes) -> Mapping[str, Any]:
-    try:
+    if sys.version_info >= (3, 11):
         import tomllib
-    except ImportError:  # before 3.11
-        import tomli as tomllib  # type: ignore[import-not-found, no-redef, unused-ignore]
+    else:
+        import tomli as tomllib
     try:
         table = tomllib.loads(content.decode()).get("tool", {}).get("runcontext", {})
     except (ValueError, AttributeError) as error:

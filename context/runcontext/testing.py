@@ -1,5 +1,7 @@
 """What a provider's author needs to test one: run it as the kernel would, and a contract that every provider keeps.
 
+::
+
     from runcontext.testing import ProviderContract
 
     class TestTeamProvider(ProviderContract):
@@ -94,7 +96,8 @@ class ProviderContract:
     def test_nothing_of_it_fails(self) -> None:
         """Each fact is captured or absent for a reason; none fails, whatever the machine has."""
         outcome = self._resolved().outcomes["provider"]
-        assert outcome.status in (OutcomeStatus.CAPTURED, OutcomeStatus.ABSENT), (outcome.reason, dict(outcome.failures))
+        expected = (OutcomeStatus.CAPTURED, OutcomeStatus.ABSENT)
+        assert outcome.status in expected, (outcome.reason, dict(outcome.failures))
 
     def test_what_is_absent_has_a_reason(self) -> None:
         """Where it is not in context, it says why."""

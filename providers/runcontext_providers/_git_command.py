@@ -263,7 +263,7 @@ def _safe_directories() -> list[str]:
 
 
 def _own_words(stderr: bytes) -> str:
-    lines = [line.strip() for line in os.fsdecode(stderr).splitlines()]
+    lines = [line.strip() for line in stderr.decode("utf-8", "backslashreplace").splitlines()]
     told = [line for line in lines if line and not line.startswith(("hint:", "warning:"))]
     words = " ".join(line.removeprefix("fatal: ").removeprefix("error: ") for line in told or lines)
     return redact_text(words.strip())[:_REASON_LENGTH]

@@ -100,14 +100,14 @@ def _ask(question: Callable[[], _T]) -> _T | NvmlError | NotInContext:
         return NvmlError(f"NVML's answer is not text: {error}")
 
 
-def _explained(error: Any) -> NvmlError | NotInContext:  # noqa: ANN401 - the bindings are untyped
+def _explained(error: Any) -> NvmlError | NotInContext:
     words = _words_of_nvml(error)
     remedy = _WHAT_TO_DO.get(error.value)
     message = f"{words} ({remedy})" if remedy else words
     return NotInContext(message) if error.value in _ABSENT else NvmlError(message)
 
 
-def _words_of_nvml(error: Any) -> str:  # noqa: ANN401 - the bindings are untyped
+def _words_of_nvml(error: Any) -> str:
     try:
         return _text(pynvml.nvmlErrorString(error.value))
     except pynvml.NVMLError:

@@ -40,8 +40,10 @@ _SECRET_FILE = re.compile(
     | [._]netrc | \.pgpass | \.git-credentials | \.npmrc | \.pypirc | \.dockercfg | \.htpasswd | \.boto
     | (secrets?|credentials?)(\.(json|ya?ml|toml|ini|txt|cfg))?
     """,
-    re.VERBOSE | re.IGNORECASE,
+    re.VERBOSE | re.IGNORECASE | re.DOTALL,
 )
+# What `strings` would show of a binary file, somewhat longer: all else only resembles a secret by chance.
+_TEXT_IN_BINARY = re.compile(rb"[\t\n\r\x20-\x7e]{8,}")
 _MOST_SEARCHED = 32 << 20
 _HUNK = re.compile(rb"(?m)^(?=@@ )")
 _FILE = re.compile(rb"(?m)^(?=diff --git )")
@@ -119,7 +121,7 @@ def _secret_in(path: bytes) -> str:
     try:
         if os.lstat(path).st_size > _MOST_SEARCHED:
             return "a binary file too large to be searched for secrets"
-        text = b"".join(_content(path)).decode("latin-1")
+        text = "\n".join(run.decode() for run in _TEXT_IN_BINARY.findall(b"".join(_content(path))))
     except OSError:
         return ""
     return "a binary file that holds a secret" if redact_text(text) != text else ""

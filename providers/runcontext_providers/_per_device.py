@@ -24,9 +24,7 @@ def why_missing(rows: Mapping[str, Sequence[Answer]]) -> Exception | None:
     """Say why some devices leave places empty in ``rows`` (tag to answers), None where there is no gap."""
     lists = {tag: answers for tag, answers in rows.items() if 0 < len(failures(answers)) < len(answers)}
     devices = enumerate(zip(*lists.values(), strict=True))
-    reasons = [
-        why for index, answers in devices for why in _reasons(index, dict(zip(lists, answers, strict=True)))
-    ]
+    reasons = [why for index, answers in devices for why in _reasons(index, dict(zip(lists, answers, strict=True)))]
     return together(reasons) if reasons else None
 
 

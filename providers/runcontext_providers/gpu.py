@@ -46,7 +46,7 @@ class GpuProvider:
 
     def tags(self) -> Mapping[str, TagValue]:
         """Give the facts as NVML answers them now."""
-        from runcontext_providers._nvml import DEVICE_FACTS, ask_nvml  # noqa: PLC0415 - see in_context
+        from runcontext_providers._nvml import DEVICE_FACTS, ask_nvml
 
         nvml = ask_nvml()
         facts: dict[str, _Fact] = {**nvml.system}

@@ -795,3 +795,40 @@ def test_the_programs_own_gitpython_is_whole(checkout: Checkout) -> None:
     swapped = script.replace("import git, os; ", "import os; ").replace("assert git", "import git; assert git")
     for code in (script, swapped):
         subprocess.run([sys.executable, "-c", code], cwd=checkout.path, check=True)
+
+
+# --- how it grows -------------------------------------------------------------------------------------------------
+
+
+def fastest(work: Callable[[], object], times: int = 5) -> float:
+    """Give the shortest time that ``work`` took, in seconds: what other programs on the machine took is not in it."""
+    seconds = []
+    for _ in range(times):
+        started = time.perf_counter()
+        work()
+        seconds.append(time.perf_counter() - started)
+    return min(seconds)
+
+
+def test_fifty_thousand_files(checkout: Checkout, tmp_path: Path) -> None:
+    """From one file to 50,000 a capture grows as `git status` does, clean; by one `git diff` more, dirty."""
+    large = Checkout(tmp_path / "large")
+    for number in range(250):
+        folder = large.path / f"part{number}"
+        folder.mkdir(parents=True)
+        for name in range(200):
+            (folder / f"{name}.txt").write_bytes(b"x\n")
+    large.init()
+    large.git("status")
+
+    def growth(work: Callable[[Checkout], object]) -> float:
+        return fastest(lambda: work(large)) - fastest(lambda: work(checkout))
+
+    status = growth(lambda repository: repository.git("status"))
+    clean = growth(lambda repository: capture(repository.path, repository.path / "train.py"))
+    for repository in (large, checkout):
+        repository.write("train.py", "changed\n")
+    dirty = growth(lambda repository: capture(repository.path, repository.path / "train.py", folder=tmp_path))
+    assert clean < 1.5 * status + 0.05
+    assert dirty < 2.5 * status + 0.05
+    print(f"status {status:.3f} s, clean {clean:.3f} s, dirty {dirty:.3f} s")  # noqa: T201

@@ -244,6 +244,7 @@ def test_several_devices_fail_in_several_ways(stub_folder: Path) -> None:
     assert "device 1 (gpu.memory.total): Not Supported; " in reasons
     assert "device 2 (gpu.name): GPU is lost (" in reasons
     assert all(outcome.tags[tag].count(",") == 3 for tag in ("gpu.name", "gpu.uuid", "gpu.memory.total"))
+    assert outcome.status == "partial"
 
 
 def test_a_fact_that_only_some_devices_support(stub_folder: Path) -> None:
@@ -413,9 +414,7 @@ class Resolved:
     def others(self) -> dict[str, tuple[str, frozenset[str]]]:
         """The status and the tags of every provider but gpu."""
         return {
-            name: (outcome.status, frozenset(outcome.tags))
-            for name, outcome in self.outcomes.items()
-            if name != "gpu"
+            name: (outcome.status, frozenset(outcome.tags)) for name, outcome in self.outcomes.items() if name != "gpu"
         }
 
 
@@ -462,6 +461,15 @@ def test_capture_after_a_broken_one(stub_folder: Path, fault: str) -> None:
     assert broken.outcomes["gpu"].status in ("failed", "timed_out")
     assert broken.others == mended.others
     assert mended.outcomes["gpu"].tags["gpu.name"] == A100
+
+
+def test_ordinals_where_only_some_facts_are_told(stub_folder: Path) -> None:
+    """An ordinal needs no name where there is one device, nor the UUID of a device that it does not mean."""
+    unnamed = {"NVML_STUB_FAULTS": f"nvmlDeviceGetName={NOT_SUPPORTED}", "CUDA_VISIBLE_DEVICES": "0"}
+    unidentified = {"NVML_STUB_DEVICES": "2", "NVML_STUB_FAULTS": f"nvmlDeviceGetUUID@1={NOT_SUPPORTED}"}
+    alone, first, second = capture_each(stub_folder, unnamed, unidentified, {"CUDA_VISIBLE_DEVICES": "1"})
+    assert alone.tags["gpu.visible"] == first.tags["gpu.visible"] == uuid(0)
+    assert second.failures["gpu.visible"] == "absent: Not Supported"
 
 
 UUIDS = ["GPU-aaaa1111", "GPU-aaaa2222", "GPU-bbbb0000"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import _signal
 import os
 import sys
 
@@ -10,9 +9,12 @@ from runcontext.companion import wire
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import signal as _signal
     from collections.abc import Iterable, Mapping
 
     from runcontext.companion.wire import Message
+else:
+    import _signal  # `signal` itself imports enum
 
 _BOOT = "import sys;sys.path.append(sys.argv[1]);from runcontext.companion.supervisor import main;main()"
 _DESCRIPTOR = 3

@@ -49,6 +49,7 @@ class Job:
     __slots__ = ("capture", "message", "name", "seconds")
 
     def __init__(self, capture: Capture, name: str, message: Message, seconds: float) -> None:
+        """Keep what the worker is to be told, and how long it may take."""
         self.capture = capture
         self.name = name
         self.message = message
@@ -61,6 +62,7 @@ class Worker:
     __slots__ = ("began", "channel", "is_stalled", "is_tainted", "job", "pid", "warm")
 
     def __init__(self, pid: int, channel: wire.Channel, warm: Iterable[str]) -> None:
+        """Keep a worker that was just forked, with the modules that it imports first."""
         self.pid = pid
         self.channel = channel
         self.warm = set(warm)
@@ -79,6 +81,7 @@ class Capture:
     """One request of the caller: what its providers said so far, and where that is kept."""
 
     def __init__(self, request: Message, environment: dict[str, str]) -> None:
+        """Read a request of the client's."""
         self.id: str = request["id"]
         self.program: dict[str, Any] = request["program"]
         self.environment = environment
@@ -298,7 +301,8 @@ class Supervisor:
         if message["op"] == "scanned":
             self._on_scanned(job, message["entry_points"])
         elif message["op"] == "elsewhere":
-            self._caller.send({"op": "elsewhere", "id": capture.id, "name": job.name, "placement": message["placement"]})
+            placement = message["placement"]
+            self._caller.send({"op": "elsewhere", "id": capture.id, "name": job.name, "placement": placement})
         elif message["op"] == "facts":
             capture.take(job.name, {**message["outcome"], "status": "pending"})
             self._tell(capture, job.name, ())
@@ -309,9 +313,8 @@ class Supervisor:
 
     def _tell(self, capture: Capture, name: str, attachments: Iterable[AttachmentRow]) -> None:
         if capture.is_open:
-            outcome = capture.outcomes[name]
-            rows = list(attachments)
-            self._caller.send({"op": "outcome", "id": capture.id, "name": name, "outcome": outcome, "attachments": rows})
+            message = {"op": "outcome", "id": capture.id, "name": name, "outcome": capture.outcomes[name]}
+            self._caller.send({**message, "attachments": list(attachments)})
 
     def _on_scanned(self, job: Job, rows: list[dict[str, str]]) -> None:
         capture = job.capture
@@ -346,7 +349,8 @@ class Supervisor:
 
     def _bury(self, worker: Worker) -> None:
         self._workers.remove(worker)
-        reason = _end(worker)
+        # One that closed its end by itself is about to end; one that was dismissed has no say.
+        reason = _end(worker, _FAREWELL_SECONDS if worker.job is not None else 0.0)
         if worker.job is not None:
             self._fail(worker.job, f"its worker process {reason}")
 
@@ -399,28 +403,30 @@ class Supervisor:
         moving = [worker for worker in self._workers if not worker.is_stalled and not worker.is_tainted]
         stalled = len(self._workers) - len(moving)
         # The more that hang, the less the rest can be expected to move: none may wait behind another for long.
-        wanted_workers = _FIRST_WORKERS if stalled < _FIRST_WORKERS else stalled
+        wanted_workers = max(stalled, _FIRST_WORKERS)
         if len(moving) < wanted_workers and len(self._workers) < _MOST_WORKERS:
             return self._start_worker()
         return None
 
     def _next_job(self, worker: Worker) -> Job:
-        warm_elsewhere = set().union(*(other.warm for other in self._workers if other.is_free and other is not worker))
-        for wanted in (
-            lambda job: _module(job) in worker.warm,
-            lambda job: _module(job) not in warm_elsewhere,
-            lambda _: True,
-        ):
-            for index, job in enumerate(self._queue):
-                if wanted(job):
-                    return self._queue.pop(index)
-        raise AssertionError  # pragma: no cover - the last of the three takes any
+        """Take the job that ``worker`` has the imports for, else one that no other free worker has them for."""
+        elsewhere: set[str] = set()
+        for other in self._workers:
+            if other.is_free and other is not worker:
+                elsewhere |= other.warm
+
+        def rank(index: int) -> tuple[bool, bool, int]:
+            module = _module(self._queue[index])
+            return module not in worker.warm, module in elsewhere, index
+
+        return self._queue.pop(min(range(len(self._queue)), key=rank))
 
     def _dismiss_workers(self) -> None:
         for worker in self._workers:
             worker.channel.close()
+        until = time.monotonic() + _FAREWELL_SECONDS
         for worker in self._workers:
-            _end(worker)
+            _end(worker, until - time.monotonic())
 
     # --- the program's end --------------------------------------------------------------------------------------
 
@@ -467,12 +473,12 @@ def _lead_own_group(pid: int) -> None:
         return
 
 
-def _end(worker: Worker) -> str:
+def _end(worker: Worker, patience_seconds: float) -> str:
     """See a worker out, with whatever its providers left behind, and say how it ended."""
     worker.channel.close()
-    until = time.monotonic() + _FAREWELL_SECONDS
+    until = time.monotonic() + patience_seconds
     status = _exit_status(worker.pid)
-    while status is None and time.monotonic() < until and worker.job is None:
+    while status is None and time.monotonic() < until:
         time.sleep(0.002)
         status = _exit_status(worker.pid)
     try:

@@ -112,7 +112,7 @@ class Channel:
         *lines, rest = bytes(self._unread).split(b"\n") if b"\n" in self._unread else [self._unread]
         self._unread = bytearray(rest)
         try:
-            messages = [codec.loads(line.decode()) for line in lines]
+            messages: list[Any] = [codec.loads(line.decode()) for line in lines]
         except ValueError:
             messages = [None]
         if not all(isinstance(message, dict) for message in messages):
@@ -129,5 +129,5 @@ def pair() -> tuple[int, int]:
 
 def _inherit_nothing(end: Any) -> int:
     descriptor: int = end.detach()
-    os.set_inheritable(descriptor, False)
+    os.set_inheritable(descriptor, False)  # noqa: FBT003 - it takes no keyword
     return descriptor

@@ -51,6 +51,6 @@ def _place(run_folder: str, artifact_path: str | None) -> str:
         return root
     relative = os.path.normpath(artifact_path)
     if os.path.isabs(relative) or relative.split(os.sep)[0] == os.pardir:
-        message = f"artifact path {artifact_path!r} leads out of the run's artifacts; a relative path within them is expected"
+        message = f"artifact path {artifact_path!r} leads out of the run's artifacts: name one within them"
         raise ValueError(message)
     return os.path.join(root, relative)

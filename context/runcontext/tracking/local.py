@@ -1,4 +1,4 @@
-"""The default store: a folder of files that need no server, survive crashes, and can be read with the tools people have.
+"""The default store: files that need no server, survive crashes, and can be read with the tools people have.
 
     .runcontext/
         .gitignore          "*", so that capturing a run never makes a repository dirty

@@ -82,7 +82,7 @@ def read_context(store: LocalStore, run_id: str) -> Context | None:
     return None if row is None else Context.from_json(row, Path(store.run_path(run_id)) / "artifacts")
 
 
-def final_status(path: str) -> dict[str, Any] | None:
+def final_status(path: str) -> Mapping[str, Any] | None:
     """Give the last status event that a run's own processes wrote, None while there is none."""
     found = [event for event in _events(path) if "status" in event]
     return found[-1] if found and found[-1]["status"] != "RUNNING" else None
@@ -133,7 +133,7 @@ def _record(path: str, identity: Mapping[str, Any]) -> RunRecord:
     end_tags = {END_REASON_TAG: reason} if reason else {}
     return RunRecord(
         run_id=identity["run_id"],
-        run_name=state.tags.get("mlflow.runName", identity["run_name"]),
+        run_name=state.tags.get("mlflow.runName") or identity["run_name"],
         experiment_name=identity["experiment_name"],
         status=RunStatus(status),
         start_time=identity["start_time"],

@@ -1,0 +1,66 @@
+# make demo and make test need Python 3.10 or newer, git and make; everything else they fetch into .venv.
+
+PYTHON ?= $(shell for each in python3 python3.13 python3.12 python3.11 python3.10 python; do \
+	$$each -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null && echo $$each && break; done)
+VENV := .venv
+BIN := $(VENV)/bin
+WORKERS ?= 2
+
+.PHONY: help demo test check lint types coverage pythons wheel bench soak clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo 'make demo    train a small model under start_run() and print the captured context'
+	@echo 'make test    run the test suite'
+	@echo 'make check   what CI runs: lint, types, coverage, other Pythons, the built wheel'
+	@echo 'make bench   time runcontext against its peers'
+	@echo 'make soak    the long tests'
+
+$(VENV)/.demo: pyproject.toml
+	@test -n '$(PYTHON)' || { echo 'runcontext needs Python 3.10 or newer; name one: make PYTHON=/path/to/python'; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
+	$(BIN)/python -m pip install --quiet --editable .
+	@touch $@
+
+$(VENV)/.check: $(VENV)/.demo examples/plugin/pyproject.toml
+	$(BIN)/python -m pip install --quiet --editable . --editable examples/plugin --group check
+	@touch $@
+
+demo: $(VENV)/.demo
+	@$(BIN)/python examples/train.py
+	@$(BIN)/runcontext show latest
+
+test: $(VENV)/.check
+	$(BIN)/python -m pytest -n $(WORKERS)
+
+check: lint types coverage pythons wheel
+
+lint: $(VENV)/.check
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+types: $(VENV)/.check
+	$(BIN)/mypy
+	$(BIN)/pyright
+
+coverage: $(VENV)/.check
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest -n $(WORKERS)
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
+
+pythons: $(VENV)/.check
+	$(BIN)/python tests/other_pythons.py
+
+wheel: $(VENV)/.check
+	$(BIN)/python tests/built_wheel.py
+
+bench: $(VENV)/.check
+	$(BIN)/python benchmarks/bench.py
+
+soak: $(VENV)/.check
+	$(BIN)/python -m pytest -n $(WORKERS) -m 'soak or not soak'
+
+clean:
+	rm -rf $(VENV) build dist

@@ -1,0 +1,573 @@
+"""What is a secret and what is not, in both directions, and what it costs to ask."""
+
+# ruff: noqa: E501, SIM905 - command lines and tables of cases read best a case a line
+from __future__ import annotations
+
+import json
+import shlex
+import string
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+import runcontext.redaction
+from runcontext.redaction import MARK, is_secret_name, redact_args, redact_text, redact_url
+
+SOURCE_ROOT = Path(runcontext.redaction.__file__).parents[1]
+
+ALPHANUMERIC = string.ascii_letters + string.digits
+# Made of parts, so that no scanner takes this file itself for a leak.
+BODY = "aB3dE5gH7jK9mN1pQ3sT5vW7yZ9bC1eF3hJ5kL7nP9rS1uV3xY5zA7cD9fG1iK3m"
+
+SECRET_NAMES = """
+    password PASSWORD --password passwd pwd passphrase db_password DB_PASSWORD dbPassword PGPASSWORD MYSQL_PWD password1
+    DB_PASSWORD_PROD secret client_secret clientSecret SECRET_KEY SECRET_KEY_BASE secrets secret_id token --token -token
+    hf_token --hf-token hub_token --hub-token HF_TOKEN HUGGING_FACE_HUB_TOKEN GITHUB_TOKEN GITHUB_TOKEN_2 TOKEN_GITHUB
+    hfToken HFToken authToken _authToken access_token accessToken refresh_token id_token push_to_hub_token
+    use_auth_token SLACK_BOT_TOKEN TRIGGER_TOKEN api_token api_tokens api_key apikey apiKey APIKey API-KEY x-api-key
+    WANDB_API_KEY openai_key access_key aws_secret_access_key --aws-secret-access-key private_key privateKey session_key
+    AccountKey SharedAccessKey signing_key credential credentials --credentials auth --auth basic_auth authorization
+    Authorization Proxy-Authorization bearer cookie Cookie Set-Cookie signature X-Amz-Signature X-Amz-Security-Token
+    X-Amz-Credential sas sas_token SLURM_JWT jwt sessionid DB_PASS sshpass GITHUB_PAT trainer.logger.api_key
+    spark.hadoop.fs.s3a.secret.key
+""".split()
+
+ORDINARY_NAMES = """
+    tokenizer --tokenizer tokenizer_name tokenizer-path max_tokens --max-tokens num_tokens --num-tokens n_tokens
+    max_new_tokens token_dim token_dropout --token-dropout token_type token_type_ids token_ids token_level tokens
+    tokens_per_sample pad_token --pad_token --pad-token-id pad_token_id eos_token --eos-token bos_token cls_token
+    sep_token mask_token --mask-token unk_token add_bos_token image_token image_token_index special_tokens
+    additional_special_tokens placeholder_token initializer_token padToken eosTokenId author --author authors author_name
+    authority keyboard key keys monkey hotkey sort_key public_key key_dim num_keys keypoint passes num_pass --two-pass
+    bypass compass passthrough path pattern patience no-auth --no-password --disable-auth --auth-none auth_type auth_url
+    token_file --token-file password_length password_policy credentials_file secret_name secretKeyRef private_key_path
+    secretary bearing cookiecutter model_signature signature_def signature_name PWD OLDPWD lr epochs seed
+    detokenize subtoken show_token
+""".split()
+
+ORDINARY_COMMANDS = r"""
+python train.py --lr 3 --epochs 10
+python -u -m pkg.train --seed=1 --data /data/imagenet --workers 8
+python run_glue.py --model_name_or_path bert-base-cased --task_name mrpc --do_train --max_seq_length 128 --per_device_train_batch_size 32 --learning_rate 2e-5 --num_train_epochs 3 --output_dir /tmp/mrpc/
+python run_clm.py --config_overrides n_embd=1024,n_head=16,n_layer=48 --tokenizer_name gpt2 --use_fast_tokenizer True --torch_dtype bfloat16 --block_size 1024 --save_total_limit 2
+python run_mlm.py --mlm_probability 0.15 --pad_to_max_length --use_auth_token True --save_strategy steps --logging_steps 10
+python run_translation.py --source_lang en --target_lang ro --forced_bos_token ro_RO --source_prefix "translate English to Romanian: "
+python generate.py --max_new_tokens 512 --eos_token "</s>" --pad_token "<pad>" --mask-token "[MASK]" --stop_token "\n" --num_beams 4
+python prepare.py --tokenizer bpe --special-tokens "<s>,</s>" --pad-token-id 0 --eos_token_id 2 --num-tokens 1000000 --token-type word
+python textual_inversion.py --placeholder_token "<cat-toy>" --initializer_token toy --learnable_property object --resolution 512
+python train_dreambooth.py --instance_prompt "a photo of sks dog" --mixed_precision fp16 --checkpointing_steps 500
+fairseq-train data-bin/iwslt14.tokenized.de-en --arch transformer_iwslt_de_en --share-decoder-input-output-embed --optimizer adam --adam-betas "(0.9, 0.98)" --clip-norm 0.0 --lr 5e-4 --lr-scheduler inverse_sqrt --warmup-updates 4000 --criterion label_smoothed_cross_entropy --label-smoothing 0.1 --max-tokens 4096 --eval-bleu-args '{"beam": 5, "max_len_a": 1.2}' --eval-bleu-detok moses --keep-best-checkpoints 1
+fairseq-hydra-train task.data=/data model.token_dropout=0.1 dataset.max_tokens=3200000 --config-dir conf --config-name base
+torchrun --nnodes=1:4 --nproc_per_node=8 --rdzv_id=100 --rdzv_backend=c10d --rdzv_endpoint=host1.example.com:29400 --max_restarts=3 train.py --arg1 5
+python -m torch.distributed.run --master_addr 10.0.0.1 --master_port 29500 train.py --dist-url tcp://10.0.0.1:23456 --dist-backend nccl
+accelerate launch --config_file default.yaml --num_processes 4 --main_process_port 29501 train.py --with_tracking --report_to wandb
+deepspeed --num_gpus 8 --hostfile=hosts train.py --deepspeed ds_config.json --zero_stage 3 --gradient_accumulation_steps 4
+deepspeed train.py --deepspeed_config '{"train_batch_size": 8, "fp16": {"enabled": true}, "zero_optimization": {"stage": 2}}'
+python main.py fit --config config.yaml --trainer.max_epochs=10 --trainer.accelerator gpu --data.batch_size 32 --model.tokenizer=gpt2
+python train.py trainer.devices=4 +experiment=base ++optimizer.lr=0.1 ~callbacks hydra.run.dir=. db@server=mysql model=resnet50
+python pretrain_gpt.py --tensor-model-parallel-size 2 --num-attention-heads 16 --tokenizer-type GPT2BPETokenizer --vocab-file gpt2-vocab.json --merge-file gpt2-merges.txt --data-path my-gpt2_text_document --split 949,50,1 --vocab-extra-ids 0 --make-vocab-size-divisible-by 128 --no-load-optim --reset-position-ids --eod-mask-loss --num-tokens-to-keep 1
+lm_eval --model hf --model_args pretrained=EleutherAI/pythia-160m,revision=step100000,dtype=float --tasks lambada_openai,hellaswag --device cuda:0 --batch_size auto:4
+vllm serve meta-llama/Llama-3-8B --max-num-batched-tokens 8192 --max-model-len 4096 --tokenizer-mode auto --gpu-memory-utilization 0.9
+python vit.py --mask-ratio 0.75 --patch-size 16 --num_register_tokens 4 --cls-token true --dist_token --drop-path 0.1 --task-name disk-a
+python rl.py --env-id CartPole-v1 --total-timesteps 1e6 --key-dim 64 --num-keys 8 --keyboard off --monkey 3 --author anna --author=anna
+python nerf.py --two-pass 1 --num_pass=3 --compass north --signature-def serving_default
+git clone git@github.com:org/repo.git && docker run image:tag@sha256:0123456789abcdef -u 1000:1000 --name x
+python train.py --remote ssh://git@host/r --s3 s3://bucket/key?versionId=3 --url http://host:8080/a@b --email anna@example.com
+python train.py --private-key-path ~/.ssh/id_ed25519 --token-file /run/secrets/t --credentials conf/gcp.json --no-password x --cert a.pem
+""".strip().splitlines()  # fmt: skip - each line is one command
+
+FORMATS = [
+    "ghp_" + BODY[:36],
+    "gho_" + BODY[:36],
+    "ghu_" + BODY[:36],
+    "ghs_" + BODY[:36],
+    "ghr_" + BODY[:36],
+    "github_pat_" + BODY[:22] + "_" + BODY[:59],
+    "glpat-" + BODY[:20],
+    "gldt-" + BODY[:20],
+    "glrt-" + BODY[:20],
+    "AKIA" + "ABCDEFGHIJ234567",
+    "ASIA" + "ABCDEFGHIJ234567",
+    "AIza" + BODY[:35],
+    "hf_" + BODY[:34],
+    "sk-" + BODY[:48],
+    "sk-proj-" + BODY,
+    "sk-ant-api03-" + BODY,
+    "xoxb-" + "123456789012-" + BODY[:24],
+    "xapp-1-" + "A012-345-" + "0a1b2c3d4e5f",
+    "npm_" + BODY[:36],
+    "pypi-AgEIcHlwaS5vcmc" + BODY,
+    "sk_live_" + BODY[:24],
+    "rk_live_" + BODY[:24],
+    "eyJhbGciOiJIUzI1NiJ9." + "eyJzdWIiOiIxIn0." + BODY[:43],
+    "dapi" + "0123456789abcdef" * 2,
+    "wandb_v1_" + BODY + BODY[:20],
+    "hvs." + BODY,
+    "ya29." + BODY,
+    "GOCSPX-" + BODY[:28],
+    "gsk_" + BODY[:52],
+    "nvapi-" + BODY,
+    "dckr_pat_" + BODY[:27],
+    "dop_v1_" + "0123456789abcdef" * 4,
+    "SG." + BODY[:22] + "." + BODY[:43],
+    "AGE-SECRET-KEY-1" + "Q" * 58,
+    "glsa_" + BODY[:32] + "_" + "0a1b2c3d",
+]  # fmt: skip - a list of values reads best as one
+
+TEXTS = [
+    ("--token X --lr 3", f"--token {MARK} --lr 3"),
+    ("--password 'a b' c", f"--password '{MARK}' c"),
+    ('--hub-token="a b"', f'--hub-token="{MARK}"'),
+    ("docker run -e HF_TOKEN=abc image", f"docker run -e HF_TOKEN={MARK} image"),
+    ("export DB_PASSWORD=hunter2", f"export DB_PASSWORD={MARK}"),
+    ("PASSWORD=ab'cd x", f"PASSWORD={MARK} x"),
+    (r"PASSWORD=a\ b c", f"PASSWORD={MARK} c"),
+    ("--token \\\n  abc --lr 3", f"--token \\\n  {MARK} --lr 3"),
+    ('"api_key": "a\\"d", "lr": 3', f'"api_key": "{MARK}", "lr": 3'),
+    ('{\\"token\\": \\"abc\\", \\"b\\": 1}', f'{{\\"token\\": \\"{MARK}\\", \\"b\\": 1}}'),
+    ('"password":\n   "x"', f'"password":\n   "{MARK}"'),
+    ("password: hunter2", f"password: {MARK}"),
+    ("{token: abc, lr: 3}", f"{{token: {MARK}, lr: 3}}"),
+    ('token: str = "abc"', f'token: str = "{MARK}"'),
+    ('def f(token: str="abc", lr=3):', f'def f(token: str="{MARK}", lr=3):'),
+    ('password = """a\nb"""', f'password = """{MARK}\n"""'),
+    ("f(token='abc', lr=3)", f"f(token='{MARK}', lr=3)"),
+    ("f('x --token=abc', env='b')", f"f('x --token={MARK}', env='b')"),
+    ('os.environ["HF_TOKEN"] = "x"', f'os.environ["HF_TOKEN"] = "{MARK}"'),
+    ('os.getenv("DB_PASSWORD", "hunter2")', f'os.getenv("DB_PASSWORD", "{MARK}")'),
+    ('command: ["run", "--token", "abc"]', f'command: ["run", "--token", "{MARK}"]'),
+    ('requests.get(u, auth=("anna", "pw"))', f'requests.get(u, auth=("{MARK}", "{MARK}"))'),
+    ('HTTPBasicAuth("anna", "pw")', f'HTTPBasicAuth("anna", "{MARK}")'),
+    ("pretrained=x,token=abc,dtype=float", f"pretrained=x,token={MARK},dtype=float"),
+    ("AccountName=a;AccountKey=ab+c==;EndpointSuffix=core", f"AccountName=a;AccountKey={MARK};EndpointSuffix=core"),
+    ("FOO=token=abc", f"FOO=token={MARK}"),
+    (r"a\nTOKEN=abc\nFOO=1", rf"a\nTOKEN={MARK}\nFOO=1"),
+    (r"a\ttoken=abc", rf"a\ttoken={MARK}"),
+    ("//registry.npmjs.org/:_authToken=abc", f"//registry.npmjs.org/:_authToken={MARK}"),
+    ("Authorization: Bearer xxx", f"Authorization: Bearer {MARK}"),
+    ('curl -H "Authorization: token abcdef" x', f'curl -H "Authorization: token {MARK}" x'),
+    ('"Authorization": "Basic YTpi",', f'"Authorization": "Basic {MARK}",'),
+    ("Authorization: abc", f"Authorization: {MARK}"),
+    ("Cookie: a=b; c=d\nHost: h", f"Cookie: {MARK}\nHost: h"),
+    ("curl -u anna:pw https://h", f"curl -u anna:{MARK} https://h"),
+    ("machine h login anna password pw", f"machine h login anna password {MARK}"),
+    ("wandb login " + "a1" * 20, f"wandb login {MARK}"),
+    ('wandb.login(key="' + "a1" * 20 + '")', f'wandb.login(key="{MARK}")'),
+    ("at https://u:tok@h/x and", f"at https://{MARK}@h/x and"),
+    ("pip install git+https://tok@h/x", f"pip install git+https://{MARK}@h/x"),
+    ("postgresql://anna:p@ss@h:5432/db", f"postgresql://anna:{MARK}@h:5432/db"),
+    ("redis://:pw@h/0", f"redis://:{MARK}@h/0"),
+    ("mongodb+srv://anna:pw@h", f"mongodb+srv://anna:{MARK}@h"),
+    ("https:\\/\\/u:p@h\\/x", f"https:\\/\\/{MARK}@h\\/x"),
+    ("https://hooks.slack.com/services/" + BODY[:44], f"https://hooks.slack.com/services/{MARK}"),
+    (
+        '"k": "-----BEGIN PRIVATE KEY-----\\nMIIEv\\n-----END PRIVATE KEY-----\\n"',
+        f'"k": "-----BEGIN PRIVATE KEY-----\\n{MARK}\\n-----END PRIVATE KEY-----\\n"',
+    ),
+    (BODY[:64], MARK),
+    ("+" + BODY[:64] + "\n", f"+{MARK}\n"),
+]  # fmt: skip - a pair a row
+
+HARMLESS_TEXTS = [
+    "def f(token: str | None = None, password: Optional[str] = None, auth: Auth) -> str:",
+    "login(token=hf_token, password=password)",
+    "token=args.token",
+    "self.token = token_from(os.environ)",
+    'api_key = os.environ["API_KEY"]',
+    "x = f(token=get_token(), b=1)",
+    "token = tokens[i]",
+    "HF_TOKEN=$HF_TOKEN run",
+    'HF_TOKEN="${HF_TOKEN}" run',
+    "token: ${{ secrets.GITHUB_TOKEN }}",
+    'headers = {"Authorization": f"Bearer {token}"}',
+    "https://oauth2:${TOKEN}@gitlab.com/x",
+    'f"https://{user}:{password}@host"',
+    'tokenizer.pad_token = "<pad>"',
+    'if token == self.eos_token or token == "</s>":',
+    "for token in tokens: print(token)",
+    "signature = inspect.signature(f)",
+    "password = None",
+    'add_argument("--token", type=str, default=None)',
+    'columns = ["token", "label"]',
+    'parser.add_argument("--token", "-t")',
+    '"-----BEGIN PRIVATE KEY-----" in text\nreturn text',
+    'BEGIN = "-----BEGIN PRIVATE KEY-----"\nEND = "-----END PRIVATE KEY-----"\n',
+    "-----BEGIN CERTIFICATE-----\n" + BODY + "\n-----END CERTIFICATE-----",
+    "class='sk-fading-circle-container'",
+    "0123456789abcdef" * 4,
+    "commit 0123456789abcdef0123456789abcdef01234567",
+    "https://github.com/org/repo.git",
+    "git@github.com:org/repo.git",
+    "github://org:repo@main/path",
+    "contact anna@example.com, //anna@home",
+    "image:tag@sha256:0123abc",
+    "std::auth::token::Token",
+    "the bearer token authenticates",
+]
+
+URLS = [
+    ("https://u:tok@h/x", f"https://{MARK}@h/x"),
+    ("https://tok@h", f"https://{MARK}@h"),
+    ("https://tok:x-oauth-basic@h/o/r.git", f"https://{MARK}@h/o/r.git"),
+    ("http://u:p@ss@h:8080/x", f"http://{MARK}@h:8080/x"),
+    ("HTTPS://u:p@h", f"HTTPS://{MARK}@h"),
+    ("git+https://tok@h/x@v1", f"git+https://{MARK}@h/x@v1"),
+    ("//u:tok@h/r", f"//{MARK}@h/r"),
+    ("//tok@h/r", f"//{MARK}@h/r"),
+    ("u:tok@h:o/r", f"u:{MARK}@h:o/r"),
+    ("u:tok=@h:o/r", f"u:{MARK}@h:o/r"),
+    ("ssh://git:pw@host/r", f"ssh://git:{MARK}@host/r"),
+    ("https://u:p/a#s@h/x", f"https://{MARK}@h/x"),
+    ("https://h/x?access_token=abc", f"https://h/x?access_token={MARK}"),
+    ("https://h/x?a=1&api_key=abc&b=2#f", f"https://h/x?a=1&api_key={MARK}&b=2#f"),
+    ("https://h/x?key=abc", f"https://h/x?key={MARK}"),
+    ("https://h/x#access_token=abc", f"https://h/x#access_token={MARK}"),
+    ("https://a.blob.core.windows.net/c?sv=1&sig=a%3D&se=2", f"https://a.blob.core.windows.net/c?sv=1&sig={MARK}&se=2"),
+    (
+        "https://b.s3.amazonaws.com/k?X-Amz-Credential=A%2F1&X-Amz-Signature=0a&X-Amz-Date=1",
+        f"https://b.s3.amazonaws.com/k?X-Amz-Credential={MARK}&X-Amz-Signature={MARK}&X-Amz-Date=1",
+    ),
+    ("https://h/ghp_" + BODY[:36], f"https://h/{MARK}"),
+]  # fmt: skip - a pair a row
+
+HARMLESS_URLS = [
+    "git@host:org/repo",
+    "ssh://git@host/r",
+    "ssh://git@host:22/r",
+    "https://host/org/repo.git",
+    "https://host:8443/org/repo@v1",
+    "https://host/x?page=2&max_tokens=5",
+    "file:///home/anna/repo",
+    "/srv/git/repo.git",
+    "../repo",
+    r"C:\repos\a@b",
+    "registry/image:tag@sha256:0123",
+    "sqlite:///mlruns.db",
+    "",
+]
+
+ARGS = [
+    (["--token", "X"], ["--token", MARK]),
+    (["--token", "--lr", "3"], ["--token", "--lr", "3"]),
+    (["--password", "-hunter2!"], ["--password", MARK]),
+    (["--token"], ["--token"]),
+    (["--token", "</s>"], ["--token", "</s>"]),
+    (["--token=a,b=c d"], [f"--token={MARK}"]),
+    (["DB_PASSWORD=$ecret (1)"], [f"DB_PASSWORD={MARK}"]),
+    (["-e", "HF_TOKEN=a b"], ["-e", f"HF_TOKEN={MARK}"]),
+    (["-Dpassword=x"], [f"-Dpassword={MARK}"]),
+    (["--env=HF_TOKEN=a b"], [f"--env=HF_TOKEN={MARK}"]),
+    (["+trainer.logger.api_key=abc"], [f"+trainer.logger.api_key={MARK}"]),
+    (["-H", 'Authorization: Bearer a"b'], ["-H", f"Authorization: Bearer {MARK}"]),
+    (["-H", "Cookie: a=\"b\"; c='d'"], ["-H", f"Cookie: {MARK}"]),
+    (["-H", "X-Api-Key:abc"], ["-H", f"X-Api-Key:{MARK}"]),
+    (["-u", "anna:pw"], ["-u", f"anna:{MARK}"]),
+    (["-u", "1000:1000"], ["-u", "1000:1000"]),
+    (["-u", "train.py"], ["-u", "train.py"]),
+    (['{"token": "x", "lr": 3}'], [f'{{"token": "{MARK}", "lr": 3}}']),
+    (["--remote", "https://u:t@h"], ["--remote", f"https://{MARK}@h"]),
+    (["--remote=https://u:t@h"], [f"--remote=https://{MARK}@h"]),
+    (["wandb", "login", "a1" * 20], ["wandb", "login", MARK]),
+    (
+        ["aws", "configure", "set", "aws_secret_access_key", "x"],
+        ["aws", "configure", "set", "aws_secret_access_key", MARK],
+    ),
+    (["sh", "-c", "run --token abc --lr 3"], ["sh", "-c", f"run --token {MARK} --lr 3"]),
+    (["--model_args", "pretrained=x,token=abc,dtype=f"], ["--model_args", f"pretrained=x,token={MARK},dtype=f"]),
+    (["--auth", "none"], ["--auth", "none"]),
+    (["--use_auth_token", "True"], ["--use_auth_token", "True"]),
+    ([], []),
+]  # fmt: skip - a pair a row
+
+REPEATED = [
+    "a",
+    "-",
+    "=",
+    "eyJ",
+    "eyJ.",
+    "://",
+    "//a:",
+    "//a:b//",
+    "@",
+    "u:p@",
+    "u:",
+    "-----BEGIN",
+    "-----BEGIN PRIVATE KEY-----",
+    '"',
+    "'",
+    "\\",
+    '\\"',
+    'token="',
+    "token='x\n",
+    "token=",
+    "token: a[",
+    "--token ",
+    "password=a,",
+    "sk-",
+    "task-",
+    "wandb ",
+    "login a password ",
+    "[",
+    "{",
+    "token=(",
+    " ",
+    "\n",
+    "\ud800",
+    "\0",
+    "$",
+    "?sig=a&",
+]  # fmt: skip - a list of values reads best as one
+ALL_NEEDLES = "token password sk- @ // ? Bearer curl wandb eyJ -----BEGIN PRIVATE KEY----- basicauth( "
+
+
+@pytest.mark.parametrize("name", SECRET_NAMES)
+def test_name_of_a_secret_is_known(name: str) -> None:
+    """Every usual spelling of a secret's name is one."""
+    assert is_secret_name(name)
+
+
+@pytest.mark.parametrize("name", ORDINARY_NAMES)
+def test_ordinary_name_is_no_secret(name: str) -> None:
+    """A model's vocabulary, a count, a file's name and a look-alike are not secret."""
+    assert not is_secret_name(name)
+
+
+@pytest.mark.parametrize("command", ORDINARY_COMMANDS)
+def test_ordinary_command_comes_through_untouched(command: str) -> None:
+    """The command lines of the usual trainers lose nothing, as words and as text."""
+    words = shlex.split(command)
+    assert redact_args(words) == words
+    assert redact_text(command) == command
+
+
+@pytest.mark.parametrize("secret", FORMATS, ids=lambda secret: secret[:8])
+@pytest.mark.parametrize(
+    "frame", ["{}", "x = '{}'", "a/{}/b", 'say "{}".', "a\\n{}\\n", "k:{},", "({})", "https://h/{}?a=1"]
+)
+def test_published_format_is_redacted_wherever_it_stands(secret: str, frame: str) -> None:
+    """A value in an issuer's format goes without any name beside it, and nothing else does."""
+    framed = frame.format(secret)
+    assert secret[8:] not in redact_text(framed)
+    assert MARK in redact_text(framed)
+    assert redact_text(framed).startswith(frame.partition("{}")[0])
+    assert redact_args([framed]) == [redact_text(framed)]
+
+
+@pytest.mark.parametrize(("text", "expected"), TEXTS)
+def test_only_the_secret_part_of_a_text_goes(text: str, expected: str) -> None:
+    """Name, separator, quotes, scheme and everything around stay; the value becomes the mark."""
+    assert redact_text(text) == expected
+
+
+@pytest.mark.parametrize("text", HARMLESS_TEXTS)
+def test_text_without_a_secret_is_not_touched(text: str) -> None:
+    """Code that refers to a secret, a type, a placeholder and look-alikes stay as they are."""
+    assert redact_text(text) == text
+
+
+@pytest.mark.parametrize(("url", "expected"), URLS)
+def test_address_loses_its_credentials(url: str, expected: str) -> None:
+    """Every form in which an address carries a credential loses it, and only it."""
+    assert redact_url(url) == expected
+
+
+@pytest.mark.parametrize("url", HARMLESS_URLS)
+def test_address_without_credentials_is_not_touched(url: str) -> None:
+    """The user of ssh is part of the address; ports, paths and tags are no passwords."""
+    assert redact_url(url) == url
+
+
+@pytest.mark.parametrize(("args", "expected"), ARGS)
+def test_arguments_lose_their_secrets(args: list[str], expected: list[str]) -> None:
+    """The secret may be the next word or the rest of this one; a switch hides nothing."""
+    assert redact_args(args) == expected
+
+
+@pytest.mark.parametrize(
+    "kind", ["PRIVATE KEY", "RSA PRIVATE KEY", "OPENSSH PRIVATE KEY", "ENCRYPTED PRIVATE KEY", "PGP PRIVATE KEY BLOCK"]
+)
+@pytest.mark.parametrize("margin", ["", "+", "    ", "# "])
+@pytest.mark.parametrize("line_break", ["\n", "\r\n"])
+def test_private_key_block_is_emptied_line_by_line(kind: str, margin: str, line_break: str) -> None:
+    """A block keeps its frame, its number of lines and a patch's column; none of its content."""
+    lines = [f"-----BEGIN {kind}-----", BODY, BODY[::-1], BODY[:20] + "==", f"-----END {kind}-----", "after"]
+    redacted = redact_text(line_break.join(margin + line for line in lines))
+    kept = [margin + lines[0], margin + MARK, margin, margin, margin + lines[4], margin + lines[5]]
+    assert redacted == line_break.join(kept)
+    assert redact_text(redacted) == redacted
+
+
+def test_private_key_without_its_end_is_emptied() -> None:
+    """A hunk may cut a block: what looks like key material goes, what follows it stays."""
+    text = f"-----BEGIN PRIVATE KEY-----\n{BODY}\n{BODY}\n@@ -1,2 +1,3 @@\n more = 1\n"
+    assert redact_text(text) == f"-----BEGIN PRIVATE KEY-----\n{MARK}\n\n@@ -1,2 +1,3 @@\n more = 1\n"
+
+
+VALUES = st.text(ALPHANUMERIC, min_size=10, max_size=40)
+QUOTABLE = st.text(ALPHANUMERIC + " ,;:=&@/?#!%^*()[]{}<>|~.-+", min_size=1).map(lambda body: f"Zx9{body}y8Q")
+NAMES = st.sampled_from(SECRET_NAMES)
+LONG_NAMES = st.sampled_from([name for name in SECRET_NAMES if not name.startswith("-")])
+
+
+@given(NAMES, VALUES)
+def test_named_value_never_survives(name: str, value: str) -> None:
+    """Whatever the value, a secret name's `=` and `:` lose it, in text and in arguments."""
+    for form in (f"{name}={value}", f"{name}: {value}", f"{name} = '{value}'", f"a {name}={value} b"):
+        assert value not in redact_text(form)
+        assert value not in " ".join(redact_args([form]))
+        assert value not in redact_url(f"https://h/p?x=1&{name.lstrip('-')}={value}&y=2")
+
+
+@given(LONG_NAMES, QUOTABLE)
+def test_quoted_value_of_any_characters_never_survives(name: str, value: str) -> None:
+    """JSON, Python and the shell quote a value in which anything may stand."""
+    for form in (json.dumps({name: value, "lr": 3}), f"{name} = {value!r}", f"{name}={shlex.quote(value)} run"):
+        assert value not in redact_text(form)
+    assert json.loads(redact_text(json.dumps({name: value, "lr": 3}))) == {name: MARK, "lr": 3}
+
+
+@given(LONG_NAMES, QUOTABLE)
+def test_argument_of_any_characters_never_survives(name: str, value: str) -> None:
+    """In arguments a value ends where the word does."""
+    option = f"--{name}"
+    assert redact_args([option, value, f"{option}={value}", f"{name}={value}"])[1:] == [
+        MARK,
+        f"{option}={MARK}",
+        f"{name}={MARK}",
+    ]
+
+
+@given(
+    st.sampled_from(["https", "http", "git+https", "wss"]),
+    st.text(ALPHANUMERIC + "-._~!$&*+=%@:", min_size=1).map(lambda u: f"Q7{u}z9"),
+)
+def test_userinfo_of_http_never_survives(scheme: str, userinfo: str) -> None:
+    """Whatever stands before the last `@` of an http address goes."""
+    assert redact_url(f"{scheme}://{userinfo}@host/x") == f"{scheme}://{MARK}@host/x"
+    assert redact_text(f"see {scheme}://{userinfo}@host/x.") == f"see {scheme}://{MARK}@host/x."
+
+
+PLAIN_WORDS = st.text(string.ascii_lowercase + string.digits + "_", min_size=1, max_size=12)
+
+
+@given(st.lists(st.tuples(st.sampled_from([name for name in ORDINARY_NAMES if name.startswith("--")]), PLAIN_WORDS)))
+def test_ordinary_options_survive(options: list[tuple[str, str]]) -> None:
+    """No combination of ordinary options and plain values loses anything."""
+    separate = [word for option in options for word in option]
+    joined = ["=".join(option) for option in options]
+    assert redact_args(separate) == separate
+    assert redact_args(joined) == joined
+    assert redact_text(" ".join(separate + joined)) == " ".join(separate + joined)
+
+
+FRAGMENTS = st.sampled_from(
+    [
+        *SECRET_NAMES,
+        *FORMATS,
+        *REPEATED,
+        MARK,
+        MARK + "x",
+        "x" + MARK,
+        "=",
+        ":",
+        " ",
+        "\n",
+        ",",
+        ")",
+        "(",
+        "&",
+        "?",
+        "https://",
+        "ssh://",
+        "Authorization: ",
+        "Bearer ",
+        "host",
+        "1",
+        "x",
+        "'",
+        '"""',
+        "\\n",
+        "\\",
+        "+",
+        "-----END PRIVATE KEY-----",
+        "$",
+        "<",
+        ">",
+    ]
+)  # fmt: skip - a list of values reads best as one
+ANY_TEXT = st.one_of(
+    st.text(st.characters()),
+    st.lists(FRAGMENTS, max_size=12).map("".join),
+    st.lists(FRAGMENTS | st.text(max_size=3)).map("".join),
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(ANY_TEXT)
+@example("")
+@example("\ud800\udfff token=\udc80 \0")
+@example("token=[redacted]x")
+def test_redacting_twice_changes_nothing_more(text: str) -> None:
+    """Any text at all is taken without an error, and its redacted form is final."""
+    for redact in (redact_text, redact_url):
+        redacted = redact(text)
+        assert redact(redacted) == redacted
+    args = redact_args([text, text])
+    assert redact_args(args) == args
+    assert isinstance(is_secret_name(text), bool)
+
+
+@given(ANY_TEXT)
+def test_lines_are_never_removed(text: str) -> None:
+    """A redacted patch has as many lines as it had."""
+    assert redact_text(text).count("\n") == text.count("\n")
+
+
+@pytest.mark.parametrize("unit", REPEATED)
+@pytest.mark.parametrize("before", ["", ALL_NEEDLES])
+def test_time_grows_with_length_only(unit: str, before: str) -> None:
+    """Hostile repetition costs time in proportion to its length: twice the text at most about thrice the time."""
+
+    def seconds(length: int) -> float:
+        text = before + unit * (length // len(unit))
+        start = time.process_time()
+        redact_text(text)
+        redact_url(text)
+        redact_args([text])
+        return time.process_time() - start
+
+    assert min(seconds(40_000) for _ in range(2)) < 3 * min(seconds(20_000) for _ in range(3)) + 0.05
+
+
+def test_ten_megabytes_are_redacted() -> None:
+    """A value of ten million characters goes whole, in memory that fits."""
+    assert redact_text("token=" + "a" * 10_000_000) == f"token={MARK}"
+    assert redact_args(["--token", "a" * 10_000_000]) == ["--token", MARK]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "python train.py --lr 3 --epochs 10",
+        "torchrun --nproc_per_node=8 train.py --max-tokens=4096 --tokenizer=bpe --author anna --mask-ratio 0.75 --task-name x",
+    ],
+)
+def test_ordinary_command_needs_no_regular_expressions(command: str) -> None:
+    """The caller does not pay for `import re`, nor for any other module, when there is nothing to look for."""
+    program = (
+        "import sys; sys.path.insert(0, sys.argv[1]); before = set(sys.modules)\n"
+        "import importlib.util as u; spec = u.spec_from_file_location('redaction', sys.argv[2])\n"
+        "before = set(sys.modules); module = u.module_from_spec(spec); spec.loader.exec_module(module)\n"
+        "words = sys.argv[3].split(); assert module.redact_args(words) == words\n"
+        "assert module.redact_url('https://host/org/repo.git') and module.is_secret_name('HF_TOKEN')\n"
+        "assert 're' not in sys.modules, 'imports re'\n"
+        "assert set(sys.modules) - before <= {'__future__'}, set(sys.modules) - before\n"
+    )
+    command_line = [sys.executable, "-I", "-S", "-c", program, str(SOURCE_ROOT), runcontext.redaction.__file__, command]
+    result = subprocess.run(command_line, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr

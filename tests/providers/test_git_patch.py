@@ -1,0 +1,433 @@
+"""The git provider's attachment: a patch that applies, holds no secret and is never cut."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from runcontext.program import Program
+from runcontext.redaction import MARK
+from runcontext.testing import resolve_provider
+from runcontext_providers.git import GitProvider
+
+if TYPE_CHECKING:
+    from runcontext.record import AttachmentRecord
+
+GITHUB_TOKEN = "ghp_" + "a1B2" * 9
+PRIVATE_KEY = "\n".join(
+    ["-----BEGIN RSA PRIVATE KEY-----", *["MIIEpAIBAAKCAQEA" * 4] * 6, "-----END RSA PRIVATE KEY-----", ""]
+)
+
+
+@pytest.fixture(autouse=True)
+def own_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep this machine's git settings out."""
+    for name in [name for name in os.environ if name.startswith("GIT_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
+    monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
+    for role in ("AUTHOR", "COMMITTER"):
+        monkeypatch.setenv(f"GIT_{role}_NAME", "Ada")
+        monkeypatch.setenv(f"GIT_{role}_EMAIL", "ada@example.org")
+
+
+def git(folder: Path, *arguments: str, check: bool = True) -> bytes:
+    """Run git in ``folder`` and give what it prints."""
+    done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, check=False)
+    assert done.returncode == 0 or not check, done.stderr
+    return done.stdout
+
+
+def write(folder: Path, files: dict[str, str | bytes]) -> None:
+    """Write files."""
+    for name, content in files.items():
+        file = folder / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def commit(folder: Path) -> None:
+    """Commit all there is."""
+    git(folder, "add", "--all")
+    git(folder, "commit", "--quiet", "--message", "all")
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """Give the work tree of a repository that has a file of ten lines, train.py."""
+    folder = tmp_path / "project"
+    folder.mkdir()
+    git(folder, "init", "--quiet", "--initial-branch=main")
+    write(folder, {"train.py": "".join(f"line {number}\n" for number in range(10))})
+    commit(folder)
+    return folder
+
+
+def attachments(tree: Path, *, patch_cap: int = 10 << 20) -> tuple[AttachmentRecord, ...]:
+    """Capture in ``tree`` and give what was attached."""
+    program = Program(pid=os.getpid(), cwd=str(tree))
+    context = resolve_provider(GitProvider(patch_cap=patch_cap), program=program, folder=tree.parent / "run")
+    assert "attachments" not in context.outcomes["provider"].failures
+    return tuple(context.attachments)
+
+
+def patch_of(tree: Path) -> tuple[AttachmentRecord, bytes]:
+    """Capture in ``tree`` and give the patch's record and content."""
+    (record,) = attachments(tree)
+    assert record.name == "git.patch"
+    assert record.path is not None, record.reason
+    return record, record.path.read_bytes()
+
+
+def files_of(tree: Path) -> dict[bytes, tuple[int, bytes]]:
+    """Give every file of a work tree: whether it is a link and executable, and its content."""
+    found = {}
+    for folder, folders, names in os.walk(os.fsencode(tree)):
+        folders[:] = [name for name in folders if name != b".git"]
+        for name in names:
+            path = os.path.join(folder, name)
+            content = os.readlink(path) if os.path.islink(path) else Path(os.fsdecode(path)).read_bytes()
+            found[os.path.relpath(path, os.fsencode(tree))] = (os.lstat(path).st_mode, content)
+    return found
+
+
+def applied(tree: Path, patch: bytes) -> dict[bytes, tuple[int, bytes]]:
+    """Apply ``patch`` with `git apply` to a clean checkout of the commit of ``tree``, and give that one's files."""
+    clone = tree.parent / "clone"
+    if git(tree, "rev-parse", "--verify", "--quiet", "HEAD", check=False):
+        git(tree, "clone", "--quiet", "--no-hardlinks", str(tree), str(clone))
+        git(clone, "checkout", "--quiet", git(tree, "rev-parse", "HEAD").decode().strip())
+    else:
+        clone.mkdir()
+        git(clone, "init", "--quiet")
+    file = tree.parent / "to-apply.patch"
+    file.write_bytes(patch)
+    git(clone, "apply", str(file))
+    return files_of(clone)
+
+
+def test_a_clean_tree_has_no_patch(tree: Path) -> None:
+    """No attachment says that nothing tracked was changed; what is untracked is not in it."""
+    write(tree, {"new.py": "x"})
+    assert attachments(tree) == ()
+
+
+def test_changes_of_every_kind_apply(tree: Path) -> None:
+    """Staged and unstaged, text and binary, modes, links, deletions and odd names: a clean checkout becomes the same."""
+    write(
+        tree,
+        {
+            "binary": bytes(range(256)),
+            "binary-gone": b"\0\1",
+            "crlf.txt": "a\r\nb\r\n",
+            "empty-gone": "",
+            "gone.py": "x\n",
+            "latin1.txt": b"caf\xe9\n",
+            "no-newline": "a",
+            "renamed-from": "same\n" * 50,
+            "run.sh": "x\n",
+            "swapped": "a file\n",
+            "to-link": "a file\n",
+            "folder/inside": "a file\n",
+            "blank.txt": "a\n\n\n\nb\n\n\n\nc\n",
+        },
+    )
+    (tree / "link").symlink_to("run.sh")
+    commit(tree)
+    for name in ("binary-gone", "empty-gone", "gone.py", "swapped", "to-link", "link"):
+        (tree / name).unlink()
+    shutil.rmtree(tree / "folder")
+    write(
+        tree,
+        {
+            "binary": bytes(range(255, -1, -1)) * 3,
+            "crlf.txt": "a\r\nc\r\n",
+            "latin1.txt": b"th\xe9\n",
+            "no-newline": "b",
+            "swapped/inside": "now a folder\n",
+            "folder": "now a file\n",
+            "blank.txt": "a\n\n\n\nB\n\n\n\nc\n",
+            "a name with spaces": "x\n",
+            "tab\tquote\"back\\slash\nnewline": "x\n",
+            "diff --git a": "--- a/x\n+++ b/x\n@@ -1 +1 @@\ndiff --git a/x b/x\n",
+            "empty": "",
+            "-- dash": "x\n",
+        },
+    )
+    (tree / "link").symlink_to("elsewhere")
+    (tree / "to-link").symlink_to("run.sh")
+    (tree / "run.sh").chmod(0o755)
+    Path(os.fsdecode(os.fsencode(tree) + b"/n\xff\xfe.txt")).write_bytes(b"\xff\n")
+    git(tree, "mv", "renamed-from", "renamed-to")
+    git(tree, "add", "--all")
+    write(tree, {"train.py": "staged\n"})
+    git(tree, "add", "train.py")
+    write(tree, {"train.py": "and changed again\n"})
+    record, patch = patch_of(tree)
+    assert applied(tree, patch) == files_of(tree)
+    assert record.reason is None
+    assert record.redacted == 0
+    assert record.sha256 == hashlib.sha256(patch).hexdigest()
+
+
+def test_before_the_first_commit(tmp_path: Path) -> None:
+    """With no commit the patch is against the empty tree."""
+    tree = tmp_path / "unborn"
+    tree.mkdir()
+    git(tree, "init", "--quiet")
+    write(tree, {"train.py": "x\n"})
+    git(tree, "add", "train.py")
+    assert applied(tree, patch_of(tree)[1]) == files_of(tree)
+
+
+@pytest.mark.parametrize("is_unborn", [False, True])
+def test_sha256(tmp_path: Path, is_unborn: bool) -> None:  # noqa: FBT001 - a parameter
+    """A repository of SHA-256 has a patch that applies, before its first commit too."""
+    tree = tmp_path / "sha256"
+    tree.mkdir()
+    git(tree, "init", "--quiet", "--object-format=sha256", check=False)
+    if not (tree / ".git").exists():
+        pytest.skip("this git makes no SHA-256 repositories")
+    write(tree, {"train.py": "x\n"})
+    git(tree, "add", "train.py")
+    if not is_unborn:
+        commit(tree)
+        write(tree, {"train.py": "y\n", "data": b"\0\1"})
+        git(tree, "add", "data")
+    _, patch = patch_of(tree)
+    assert b"train.py" in patch
+    if is_unborn:
+        git(tree, "apply", "--check", "--reverse", str(tree.parent / "run/context/git.patch"))
+    else:
+        assert applied(tree, patch) == files_of(tree)
+
+
+def test_in_the_middle_of_a_merge(tree: Path) -> None:
+    """With conflicts of every kind the patch gives what lies in the work tree."""
+    write(tree, {"both": "base\n", "we-delete": "base\n", "they-delete": "base\n", "binary": b"\0base"})
+    commit(tree)
+    git(tree, "checkout", "--quiet", "-b", "side")
+    write(tree, {"both": "side\n", "we-delete": "side\n", "added": "side\n", "binary": b"\0side", "theirs": "x\n"})
+    (tree / "they-delete").unlink()
+    commit(tree)
+    git(tree, "checkout", "--quiet", "main")
+    write(tree, {"both": "main\n", "they-delete": "main\n", "added": "main\n", "binary": b"\0main"})
+    (tree / "we-delete").unlink()
+    commit(tree)
+    git(tree, "merge", "side", check=False)
+    _, patch = patch_of(tree)
+    assert b"<<<<<<<" in patch
+    assert applied(tree, patch) == files_of(tree)
+
+
+def test_a_submodule_at_another_commit(tree: Path) -> None:
+    """A submodule's new commit is in the patch, which applies; changes inside it are not."""
+    library = tree.parent / "library"
+    library.mkdir()
+    git(library, "init", "--quiet")
+    write(library, {"lib.py": "x\n"})
+    commit(library)
+    git(tree, "-c", "protocol.file.allow=always", "submodule", "--quiet", "add", str(library), "lib")
+    commit(tree)
+    write(tree / "lib", {"lib.py": "y\n"})
+    commit(tree / "lib")
+    write(tree / "lib", {"lib.py": "changed\n"})
+    write(tree, {"train.py": "z\n"})
+    _, patch = patch_of(tree)
+    new_commit = git(tree / "lib", "rev-parse", "HEAD").strip()
+    assert b"+Subproject commit " + new_commit + b"\n" in patch
+    assert applied(tree, patch)[b"train.py"][1] == b"z\n"
+
+
+HOSTILE_SETTINGS = {
+    "color.ui": "always",
+    "core.fsmonitor": "{trap}",
+    "core.pager": "{trap}",
+    "core.quotePath": "false",
+    "diff.colorMoved": "zebra",
+    "diff.context": "0",
+    "diff.external": "{trap}",
+    "diff.ignoreSubmodules": "all",
+    "diff.interHunkContext": "9",
+    "diff.mnemonicPrefix": "true",
+    "diff.noprefix": "true",
+    "diff.relative": "true",
+    "diff.renames": "copies",
+    "diff.submodule": "log",
+    "diff.suppressBlankEmpty": "true",
+    "diff.trap.command": "{trap}",
+    "diff.trap.textconv": "{trap}",
+    "diff.wordRegex": ".",
+    "pager.diff": "true",
+    "pager.status": "true",
+    "status.branch": "false",
+    "status.relativePaths": "false",
+    "status.showStash": "true",
+    "status.showUntrackedFiles": "no",
+    "status.submoduleSummary": "true",
+}
+
+
+def test_no_setting_runs_a_program_or_spoils_the_patch(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No external diff, text conversion, monitor, hook or pager is run; no taste in diffs makes it unusable."""
+    ran = tree.parent / "ran"
+    trap = tree.parent / "trap"
+    trap.write_text(f'#!/bin/sh\necho "$0" >> "{ran}"\n')
+    trap.chmod(0o755)
+    write(tree, {"folder/blank.txt": "a\n\nb\n\nc\n", "caf\u00e9.txt": "x\n"})
+    commit(tree)
+    for hook in ("post-index-change", "fsmonitor-watchman", "query-watchman"):
+        shutil.copy(trap, tree / ".git" / "hooks" / hook)
+    for name, value in HOSTILE_SETTINGS.items():
+        git(tree, "config", name, value.format(trap=trap))
+    write(tree, {".git/info/attributes": "*.txt diff=trap\n*.py diff=trap\n"})
+    for name in ("GIT_EXTERNAL_DIFF", "GIT_PAGER", "PAGER"):
+        monkeypatch.setenv(name, str(trap))
+    monkeypatch.setenv("GIT_DIFF_OPTS", "--unified=0")
+    write(tree, {"folder/blank.txt": "a\n\nB\n\nc\n", "caf\u00e9.txt": "y\n", "train.py": "changed\n", "new": ""})
+    program = Program(pid=os.getpid(), cwd=str(tree / "folder"))
+    ran.unlink(missing_ok=True)
+    context = resolve_provider(GitProvider(), program=program, folder=tree.parent / "run")
+    assert not ran.exists()
+    assert context.tags["git.untracked"] == "1"
+    (record,) = context.attachments
+    assert record.path is not None
+    (tree / "new").unlink()
+    for name in ("GIT_EXTERNAL_DIFF", "GIT_PAGER", "PAGER", "GIT_DIFF_OPTS"):
+        monkeypatch.delenv(name)
+    assert applied(tree, record.path.read_bytes()) == files_of(tree)
+
+
+# --- secrets ------------------------------------------------------------------------------------------------------
+
+
+def test_a_secret_in_an_added_line_is_redacted(tree: Path) -> None:
+    """The secret goes, the rest of the line stays, and the patch applies: only that line differs."""
+    content = f"line 0\nTOKEN = '{GITHUB_TOKEN}'\n" + "".join(f"line {n}\n" for n in range(2, 9)) + "the end"
+    write(tree, {"train.py": content, "other.py": "x\n"})
+    git(tree, "add", "other.py")
+    record, patch = patch_of(tree)
+    assert GITHUB_TOKEN.encode() not in patch
+    assert record.redacted == 1
+    assert record.reason == "redacted: train.py, 1 added line"
+    files = applied(tree, patch)
+    assert files[b"train.py"][1].decode() == content.replace(GITHUB_TOKEN, MARK)
+    assert files[b"other.py"][1] == b"x\n"
+
+
+def test_a_key_of_many_lines_is_redacted(tree: Path) -> None:
+    """A private key in a text file goes whole, whether all of it was added or some of its lines."""
+    write(tree, {"config.txt": PRIVATE_KEY})
+    commit(tree)
+    changed = PRIVATE_KEY.replace("MIIE", "NJJF", 1)
+    write(tree, {"config.txt": changed, "train.py": f"KEY = '''\n{PRIVATE_KEY}'''\n"})
+    record, patch = patch_of(tree)
+    added = [line for line in patch.splitlines() if line.startswith(b"+") and not line.startswith(b"+++")]
+    assert not any(b"MIIE" in line or b"NJJF" in line for line in added)
+    assert record.redacted > 6  # noqa: PLR2004 - the key's lines
+    applied(tree, patch)
+
+
+def test_removed_lines_and_undecodable_bytes_stay(tree: Path) -> None:
+    """What HEAD holds is needed to apply the patch; bytes that are no text survive a redaction beside them."""
+    write(tree, {"train.py": f"TOKEN = '{GITHUB_TOKEN}'\n"})
+    commit(tree)
+    write(tree, {"train.py": b"caf\xe9\r\npassword = 'hunter2hunter2'\r\nth\xe9"})
+    record, patch = patch_of(tree)
+    assert record.redacted == 1
+    assert applied(tree, patch)[b"train.py"][1] == f"caf\xe9\r\npassword = '{MARK}'\r\nth\xe9".encode("latin-1")
+
+
+@pytest.mark.parametrize("name", [".env", ".env.production", "tls/server.pem", "id_rsa", "id_ed25519", "a.key", ".netrc"])
+def test_a_file_named_like_a_secret_is_left_out(tree: Path, name: str) -> None:
+    """Whatever is in it; its size and hash are on record and above the patch, and the rest applies."""
+    write(tree, {name: "nothing that looks like one\n", "train.py": "x\n"})
+    git(tree, "add", "--all", "--force")
+    record, patch = patch_of(tree)
+    digest = hashlib.sha256(b"nothing that looks like one\n").hexdigest()
+    remark = f"left out: {name}, named like a secret: 28 bytes, sha256 {digest}"
+    assert record.reason == remark
+    assert record.redacted == 1
+    assert patch.startswith(f"# {remark}\n".encode())
+    assert b"nothing that looks" not in patch
+    assert set(applied(tree, patch)) == {b"train.py"}
+
+
+@pytest.mark.parametrize("name", ["id_mapping.py", "environment.py", ".env.example", "keys.py", "id_rsa.py"])
+def test_code_that_is_named_alike_is_kept(tree: Path, name: str) -> None:
+    """A name that only resembles a secret's is code, and code is kept."""
+    write(tree, {name: "x\n"})
+    git(tree, "add", "--all")
+    assert applied(tree, patch_of(tree)[1]) == files_of(tree)
+
+
+def test_a_deleted_secret_file_is_left_out(tree: Path) -> None:
+    """The lines that a deletion removes are the secret: left out, and said to be deleted."""
+    write(tree, {".env": "x\n"})
+    commit(tree)
+    (tree / ".env").unlink()
+    write(tree, {"train.py": "x\n"})
+    record, patch = patch_of(tree)
+    assert record.reason == "left out: .env, named like a secret: deleted"
+    assert b"deleted file" not in patch
+
+
+def test_a_binary_file_that_holds_a_secret_is_left_out(tree: Path) -> None:
+    """A binary change cannot be redacted in part: with a secret in it, it goes whole; without, it stays."""
+    secret = b"\0\1\2 " + GITHUB_TOKEN.encode() + b"\0"
+    write(tree, {"weights": b"\0\1\2", "state": secret})
+    git(tree, "add", "--all")
+    record, patch = patch_of(tree)
+    digest = hashlib.sha256(secret).hexdigest()
+    assert record.reason == f"left out: state, a binary file that holds a secret: {len(secret)} bytes, sha256 {digest}"
+    assert set(applied(tree, patch)) == {b"train.py", b"weights"}
+
+
+def test_nothing_but_secrets(tree: Path) -> None:
+    """Where all of the patch was left out there is none, since `git apply` refuses an empty one; what it was is said."""
+    write(tree, {".env": "TOKEN=x\n"})
+    git(tree, "add", "--all", "--force")
+    (record,) = attachments(tree)
+    assert record.path is None
+    assert (record.reason or "").startswith("left out: .env, named like a secret: 8 bytes")
+
+
+def test_a_name_cannot_smuggle_a_line_into_the_patch(tree: Path) -> None:
+    """A line break in the name of a file that is left out does not begin a line of the patch."""
+    name = "x\ndiff --git a/train.py b/train.py\ndeleted file mode 100644\n.pem"
+    write(tree, {name: "x\n", "other.py": "x\n"})
+    git(tree, "add", "--all")
+    _, patch = patch_of(tree)
+    assert set(applied(tree, patch)) == {b"train.py", b"other.py"}
+
+
+# --- size ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_patch_over_its_cap_is_left_out_whole(tree: Path) -> None:
+    """Never cut: left out, with the size and hash of the whole."""
+    write(tree, {"train.py": "x\n" * 1000})
+    _, patch = patch_of(tree)
+    (record,) = attachments(tree, patch_cap=len(patch))
+    assert record.path is not None
+    (record,) = attachments(tree, patch_cap=len(patch) - 1)
+    assert record.path is None
+    assert record.size_bytes == len(patch)
+    assert record.sha256 == hashlib.sha256(patch).hexdigest()
+    assert record.reason == f"the patch is over its cap of {len(patch) - 1} bytes"
+
+
+def test_a_large_change_costs_no_memory(tree: Path) -> None:
+    """A patch far over the cap is measured, not held."""
+    write(tree, {"data.txt": "".join(f"{number:0100d}\n" for number in range(200_000))})
+    git(tree, "add", "data.txt")
+    (record,) = attachments(tree)
+    assert record.path is None
+    assert record.size_bytes is not None
+    assert record.size_bytes > 200_000 * 101
