@@ -51,10 +51,10 @@ coverage: $(VENV)/.check
 	$(BIN)/coverage report
 
 pythons: $(VENV)/.check
-	$(BIN)/python tests/other_pythons.py
+	$(BIN)/python .ci/other_pythons.py
 
 wheel: $(VENV)/.check
-	$(BIN)/python tests/built_wheel.py
+	$(BIN)/python .ci/built_wheel.py
 
 bench: $(VENV)/.check
 	$(BIN)/python benchmarks/bench.py

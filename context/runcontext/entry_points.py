@@ -102,6 +102,16 @@ def store(path: Sequence[str], folder: str | None, found: Iterable[EntryPoint]) 
         return
 
 
+def remember_placement(path: Sequence[str], folder: str | None, target: str, placement: str) -> None:
+    """Note in the cache where a provider asks to run, so that the next run need not load it to find out."""
+    found = cached(path, folder)
+    if found is not None:
+        for each in found:
+            if each.target == target:
+                each.placement = placement
+        store(path, folder, found)
+
+
 def cache_folder(setting: str | None) -> str | None:
     """Give the folder of the cache: ``setting``, else the user's own cache folder (XDG_CACHE_HOME)."""
     return setting or project.user_folder("XDG_CACHE_HOME", ".cache")

@@ -23,7 +23,10 @@ from __future__ import annotations
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import re
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
+    from typing import TypeVar
+
+    _Redacted = TypeVar("_Redacted", str, "list[str]")
 
 MARK = "[redacted]"
 
@@ -84,8 +87,8 @@ _VOCABULARY = frozenset(
     added additional audio avg beginning bod boa boi bos blank boundary by byte char class cls column concept
     context current decoder delimiter det dist distill drop dummy each empty encoder end eoa eod eoi eop eos eot every
     extra first forced fill generated header image images img initializer instance keep label lang language last latent
-    layout learnable mask masked max mean memory middle min mod modifier multi n newline next no noise non null num number
-    one pad padding patch per phoneme placeholder point pos pre prefix prev previous prompt query random reasoning
+    layout learnable mask masked max mean memory middle min mod modifier multi n newline next no noise non null num
+    number one pad padding patch per phoneme placeholder point pos pre prefix prev previous prompt query random reasoning
     register response row seg sentinel sep separator single skip soft sot source space speaker special speech split
     start stop sub suffix suppress target tgt think thinking timestamp total transcribe translate two unk unknown
     video virtual vision visual vocab word
@@ -126,8 +129,8 @@ _STEMS = (
 def is_secret_name(name: str) -> bool:
     """Say whether what is called ``name`` is a secret: an option, a variable, a key, in any spelling.
 
-    ``hub_token``, ``--hub-token``, ``HUB_TOKEN`` and ``hubToken`` are one name. A model's vocabulary (``pad_token``), counts
-    (``max_tokens``) and what is merely about a secret (``token_file``, ``password_length``, ``no-auth``) are not secret.
+    ``hub_token``, ``--hub-token``, ``HUB_TOKEN`` and ``hubToken`` are one name. A model's vocabulary
+    (``pad_token``), counts (``max_tokens``) and what is merely about a secret (``token_file``, ``no-auth``) are not secret.
     """
     lowered = name.lower()
     return any(stem in lowered for stem in _STEMS) and _words_are_secret(_words(name))
@@ -202,7 +205,7 @@ _START = r"(?:(?<![A-Za-z0-9_\-])|(?<=\\[nrt]))"
 _WORD_START = r"(?:(?<![A-Za-z0-9])|(?<=\\[nrt]))"
 
 # (source of the format, needles in lower case, pattern; its first group is the secret, or else the whole match).
-# Lengths are minima at or below the published ones: issuers lengthen their tokens, and a longer one must still go whole.
+# Lengths are minima at or below the published ones: issuers lengthen their tokens, and a longer one must go whole.
 _FORMATS: tuple[tuple[str, tuple[str, ...], str], ...] = (
     (
         "GitHub Docs, About authentication to GitHub, token formats; gitleaks github-pat, github-oauth, github-app-token",
@@ -368,7 +371,8 @@ _FORMATS: tuple[tuple[str, tuple[str, ...], str], ...] = (
     (
         "curl manual, --user; gitleaks curl-auth-user",
         ("curl",),
-        r"(?<!\S)(?:-u|--user|--proxy-user)[ =]?[\"']?[^\s:\"'/]{1,64}:(?!//|\[redacted\]|[0-9]+(?![^\s\"']))([^\s\"']+)",
+        r"(?<!\S)(?:-u|--user|--proxy-user)[ =]?[\"']?[^\s:\"'/]{1,64}:"
+        r"(?!//|\[redacted\]|[0-9]+(?![^\s\"']))([^\s\"']+)",
     ),
     (
         "Requests, Basic authentication: HTTPBasicAuth('user', 'password')",
@@ -478,7 +482,7 @@ def _margin(line: str) -> str:
 
 
 def _is_private_key_line(text: str) -> bool:
-    """Know a line of a key's block that stands alone, as a patch has it (RFC 7468, section 2: 64 columns; OpenSSH: 70)."""
+    """Know a line of a key's block that stands alone, as in a patch (RFC 7468, section 2: 64 columns; OpenSSH: 70)."""
     line = text.strip().lstrip("+-> ")
     if len(line) not in _LINE_WIDTHS:
         line = text.strip()
@@ -508,7 +512,7 @@ def redact_url(url: str) -> str:
     (``ssh://git:[redacted]@host``, ``user:[redacted]@host:path``). Secret query parameters and values in a known
     format go too.
     """
-    return redact_text(_without_password(url))
+    return _settled(lambda address: redact_text(_without_password(address)), url)
 
 
 def _without_password(url: str) -> str:
@@ -582,7 +586,8 @@ _NAMED = (
     + r"(?P<space>[ \t]*)"
 )
 _ANNOTATION = (
-    r"(?:&?(?:'[a-z]+ )?[A-Za-z_][\w.]{0,60}(?:\[[^\]\n]{0,80}\]{1,4})?(?:[ \t]?\|[ \t]?\w{1,60}){0,4}[ \t]{1,8}=[ \t]{1,8}"
+    r"(?:&?(?:'[a-z]+ )?[A-Za-z_][\w.]{0,60}(?:\[[^\]\n]{0,80}\]{1,4})?(?:[ \t]?\|[ \t]?\w{1,60}){0,4}"
+    r"[ \t]{1,8}=[ \t]{1,8}"
     r"|(?:str|string|bytes|Optional\[str\])=)"
 )
 _UNQUOTED = (
@@ -591,7 +596,8 @@ _UNQUOTED = (
 )
 _PARAMETER = r"[^\s\"'`&#;,<>]+"
 _HEADER_VALUE = r"[^\r\n\"'`\\]+"
-_SCHEME = r"(?i:apikey|aws4-hmac-sha256|basic|bearer|bot|digest|dpop|hawk|key|negotiate|ntlm|oauth|token)[ \t]+"  # IANA's  # registry of HTTP authentication schemes, and those that GitHub, AWS and Discord made up
+# IANA's registry of HTTP authentication schemes, and those that GitHub, AWS and Discord made up.
+_SCHEME = r"(?i:apikey|aws4-hmac-sha256|basic|bearer|bot|digest|dpop|hawk|key|negotiate|ntlm|oauth|token)[ \t]+"
 _OPEN_QUOTE = r"[fFrRbBuU$]{0,2}(\\{0,7})(\"\"\"|'''|[\"'`])"
 _LITERALS = frozenset("0 1 false nil none null off on true undefined".split())
 _AUTH_LITERALS = frozenset("basic bearer digest kerberos ldap oauth oauth2 oidc".split())
@@ -629,12 +635,20 @@ def redact_text(text: str) -> str:
     Code that only refers to a secret stays as it is (``token=args.token``, ``password: str``, ``${TOKEN}``): nothing
     is to be read from it, and a patch with it redacted would give back another program.
     """
-    for _round in range(4):  # what stands beside a mark can look different; two rounds are the rule
-        redacted = _redact_once(text)
-        if redacted == text:
+    return _settled(_redact_once, text)
+
+
+def _settled(redact: Callable[[_Redacted], _Redacted], value: _Redacted) -> _Redacted:
+    """Redact until nothing changes: what stands beside a mark can look different. Two rounds are the rule."""
+    for _round in range(_MOST_ROUNDS):
+        redacted = redact(value)
+        if redacted == value:
             break
-        text = redacted
-    return text
+        value = redacted
+    return value
+
+
+_MOST_ROUNDS = 6  # bounds what hostile input can cost
 
 
 def _redact_once(text: str) -> str:
@@ -677,7 +691,7 @@ def _is_announced(match: re.Match[str], judged: dict[str, bool]) -> bool:
 
 
 def _separates(name: str, separator: str, *, is_quoted: bool) -> bool:
-    """Say whether a value may follow: after a blank only an option's, after a comma also `getenv("DB_PASSWORD", "x")`."""
+    """Say whether a value may follow: after a blank an option's, after a comma also `getenv("DB_PASSWORD", "x")`."""
     if separator in {"", "\\"}:
         return name.startswith("-")
     if separator == ",":
@@ -862,6 +876,10 @@ def redact_args(args: Sequence[str]) -> list[str]:
     Knows what a text cannot tell: where a value ends, and that it may be the next word (``--token X``). A switch with
     another option after it hides nothing. Each other word is redacted as ``redact_text`` does it.
     """
+    return _settled(_redact_words, list(args))
+
+
+def _redact_words(args: list[str]) -> list[str]:
     redacted: list[str] = []
     before = ""
     is_wandb_login = "login" in args and any("wandb" in arg for arg in args)
@@ -879,7 +897,7 @@ def redact_args(args: Sequence[str]) -> list[str]:
 
 
 def _takes_secret(arg: str) -> bool:
-    """Say whether the word after this one is secret: after an option, or after `aws configure set aws_secret_access_key`."""
+    """Say whether the word after this one is secret: after an option, or `aws configure set aws_secret_access_key`."""
     if not _is_name(arg):
         return False
     is_name_of_several_words = len(_words(arg)) > 1 and "." not in arg

@@ -56,7 +56,7 @@ class Settings:
     - ``table``: [tool.runcontext] of the nearest pyproject.toml, empty where there is none.
     """
 
-    __slots__ = ("environment", "table")
+    __slots__ = ("_layers", "environment", "table")
 
     def __init__(self, environment: Mapping[str, str], table: Mapping[str, Any]) -> None:
         """Keep of ``environment`` what is known here, and ``table`` whole."""
@@ -67,6 +67,7 @@ class Settings:
             if value and (name.startswith("RUNCONTEXT_") or name in fallbacks)
         }
         self.table = table
+        self._layers: tuple[_Toggles, _Toggles] | None = None
 
     @classmethod
     def current(cls, folder: str | None) -> Settings:
@@ -127,7 +128,7 @@ class Settings:
 
     def named_providers(self) -> set[str]:
         """Give the names that RUNCONTEXT_PROVIDERS and its key mention."""
-        return {name.removeprefix("-") for name in self._selection(self._environment_only()) + self._selection(self)}
+        return {name for layer in self._toggles() for name in layer.only | layer.without}
 
     def switch(self, name: str, *, default: bool = True) -> tuple[bool, str]:
         """Say whether the provider called ``name`` is on, and what switched it.
@@ -135,15 +136,19 @@ class Settings:
         The environment wins over pyproject.toml; within each the single toggle wins over the list, and the list over
         the switch for all.
         """
-        for layer, described in ((self._environment_only(), _as_variable), (self._table_only(), _as_key)):
-            for setting, verdict in (
-                (PROVIDER_VARIABLE + variable_part(name), layer._single(name)),
-                ("RUNCONTEXT_PROVIDERS", layer._selected(name)),
-                ("RUNCONTEXT_DISABLED", layer._not_disabled()),
-            ):
-                if verdict is not None:
-                    return verdict, described(setting, name)
+        for layer in self._toggles():
+            found = layer.verdict(name)
+            if found is not None:
+                return found
         return default, "default"
+
+    def _toggles(self) -> tuple[_Toggles, _Toggles]:
+        if self._layers is None:
+            variables, keys = Settings(self.environment, {}), Settings({}, self.table)
+            if "RUNCONTEXT_DISABLED" in self.environment:
+                keys = Settings({}, {key: value for key, value in self.table.items() if key != "disabled"})
+            self._layers = _Toggles(variables, is_variables=True), _Toggles(keys, is_variables=False)
+        return self._layers
 
     def provider_setting(self, name: str, key: str) -> Any:
         """Give what [tool.runcontext.providers.<name>] says for ``key``, checked, None where it says nothing usable."""
@@ -166,12 +171,6 @@ class Settings:
             return default if found is None else found
         return default
 
-    def _environment_only(self) -> Settings:
-        return Settings(self.environment, {})
-
-    def _table_only(self) -> Settings:
-        return Settings({}, self.table)
-
     def _provider_table(self, name: str) -> Mapping[str, Any]:
         tables = self.table.get("providers", {})
         if not isinstance(tables, dict):
@@ -180,7 +179,8 @@ class Settings:
         found = tables.get(name, {})
         return found if isinstance(found, dict) else {}
 
-    def _single(self, name: str) -> bool | None:
+    def single(self, name: str) -> bool | None:
+        """Give what the toggle of one provider says, None where it says nothing usable."""
         variable = PROVIDER_VARIABLE + variable_part(name)
         if variable in self.environment:
             return _usable(variable, self.environment[variable], _switch, "0 or 1")
@@ -188,19 +188,46 @@ class Settings:
         place = f"[tool.runcontext.providers.{name}] enabled"
         return None if value is None else _usable(place, value, _switch, "true or false")
 
-    @staticmethod
-    def _selection(settings: Settings) -> list[str]:
-        return settings._read("RUNCONTEXT_PROVIDERS", _names, "provider names, each with - to leave it out", [])
+    @property
+    def selection(self) -> list[str]:
+        """Provider names, each with a ``-`` where it is to be left out."""
+        return self._read("RUNCONTEXT_PROVIDERS", _names, "provider names, each with - to leave it out", [])
 
-    def _selected(self, name: str) -> bool | None:
-        listed = self._selection(self)
-        if f"-{name}" in listed:
-            return False
-        only = [each for each in listed if not each.startswith("-")]
-        return (name in only) if only else None
+    @property
+    def disabled(self) -> bool:
+        """Whether every provider is switched off."""
+        return self._read("RUNCONTEXT_DISABLED", _switch, "0 or 1", default=False)
 
-    def _not_disabled(self) -> bool | None:
-        return False if self._read("RUNCONTEXT_DISABLED", _switch, "0 or 1", default=False) else None
+
+class _Toggles:
+    """What one half of the settings, variables or keys, says about switching providers."""
+
+    __slots__ = ("_disabled", "_is_variables", "_settings", "only", "without")
+
+    def __init__(self, half: Settings, *, is_variables: bool) -> None:
+        self._settings = half
+        self._is_variables = is_variables
+        self._disabled = half.disabled
+        listed = half.selection
+        self.without = {name[1:] for name in listed if name.startswith("-")}
+        self.only = {name for name in listed if not name.startswith("-")}
+
+    def verdict(self, name: str) -> tuple[bool, str] | None:
+        """Say whether a provider is on and which setting says so, None where none does."""
+        single = self._settings.single(name)
+        if single is not None:
+            return single, self._setting(PROVIDER_VARIABLE + variable_part(name), f".providers.{name}] enabled")
+        if name in self.without or self.only:
+            is_on = name in self.only and name not in self.without
+            return is_on, self._setting("RUNCONTEXT_PROVIDERS", "] select")
+        if self._disabled:
+            return False, self._setting("RUNCONTEXT_DISABLED", "] disabled")
+        return None
+
+    def _setting(self, variable: str, key: str) -> str:
+        if self._is_variables:
+            return f"{variable}={self._settings.environment[variable]}"
+        return f"[tool.runcontext{key}"
 
 
 def variable_part(name: str) -> str:
@@ -300,13 +327,3 @@ def _extra_providers(value: Any) -> list[tuple[str, str, str]]:
             raise ValueError
         found.append((name.strip() or attribute, target.strip(), origin))
     return found
-
-
-def _as_variable(setting: str, name: str) -> str:  # noqa: ARG001 - both describers have one shape
-    return setting
-
-
-def _as_key(setting: str, name: str) -> str:
-    if setting.startswith(PROVIDER_VARIABLE):
-        return f"[tool.runcontext.providers.{name}]"
-    return f"[tool.runcontext] {VARIABLES[setting][0]}"

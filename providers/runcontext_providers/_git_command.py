@@ -81,7 +81,7 @@ class GitAnswer:
     @property
     def lines(self) -> list[str]:
         """What it wrote to standard output, line by line, whether it succeeded or not."""
-        return os.fsdecode(self.stdout or b"").splitlines()
+        return os.fsdecode(self.stdout or b"").split("\n")[:-1]
 
     def text(self) -> str:
         """Give standard output as text, undecodable bytes as surrogates; raises as ``output`` does."""
@@ -243,9 +243,7 @@ def _has_ended(process: subprocess.Popen[bytes], seconds: float) -> bool:
 
 def _environment() -> dict[str, str]:
     inherited = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith("GIT_") or name in _KEPT_VARIABLES
+        name: value for name, value in os.environ.items() if not name.startswith("GIT_") or name in _KEPT_VARIABLES
     }
     return inherited | _SET_VARIABLES
 

@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from runcontext.provider import NotInContext
+from runcontext import NotInContext
 
 # GitPython runs `git version` twice as it is imported, with no time limit: a git that hangs would hang the import, and
 # one that answers takes longer than all the provider's questions do. With nothing to run, nothing is asked.
@@ -31,6 +31,7 @@ def _no_git_at_import() -> Iterator[None]:
 
 with _no_git_at_import():
     import git
+    from git.exc import GitError
 
 
 def make_gitpython_usable() -> None:
@@ -39,7 +40,7 @@ def make_gitpython_usable() -> None:
     To be called only where git has just answered, since GitPython waits for it without a limit.
     """
     if not git.GIT_OK:
-        with contextlib.suppress(git.exc.GitError):
+        with contextlib.suppress(GitError):
             git.refresh()
 
 
@@ -47,7 +48,7 @@ def open_repository(folder: str) -> git.Repo | None:
     """Open the repository that ``folder`` is in, None where GitPython sees none."""
     try:
         return git.Repo(folder, search_parent_directories=True, expand_vars=False)
-    except (git.exc.GitError, configparser.Error, OSError, ValueError):
+    except (GitError, configparser.Error, OSError, ValueError):
         return None
 
 

@@ -82,8 +82,8 @@ def without_secrets(patch: bytes, root: str) -> SafePatch:
             redacted += 1
             remarks.append(f"left out: {_shown(path)}, {reason}")
             continue
-        change, lines = _redact_added(change)
-        kept.append(change)
+        clean, lines = _redact_added(change)
+        kept.append(clean)
         if lines:
             redacted += lines
             remarks.append(f"redacted: {_shown(path)}, {lines} added line{'s' * (lines > 1)}")

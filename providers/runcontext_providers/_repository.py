@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from runcontext.provider import NotInContext
+from runcontext import NotInContext
 from runcontext_providers._git_command import GitAnswer, GitCommand, GitError
 from runcontext_providers._gitpython import open_repository, root_of
 
@@ -66,19 +66,15 @@ def choose_repository(program: Program, command: GitCommand | None) -> Repositor
     if here is not None:
         return here
     code = f"{there.root} does not track {main_file}" if there else f"no repository above {main_file}"
-    place = (
-        f"the working directory {folder} is in no repository"
-        if folder
-        else "the working directory was deleted"
-    )
+    place = f"the working directory {folder} is in no repository" if folder else "the working directory was deleted"
     reason = f"{code if main_file else 'no main file'}, and {place}"
     raise NotInContext(reason)
 
 
-def refusal(answer: GitAnswer) -> Exception:
+def refusal(answer: GitAnswer, about: str = "") -> Exception:
     """Give what to raise for an answer that failed: NotInContext where git refuses the folder, else GitError."""
     refused = any(words in answer.reason for words in _REFUSALS)
-    return NotInContext(answer.reason) if refused else GitError(answer.reason)
+    return NotInContext(about + answer.reason) if refused else GitError(about + answer.reason)
 
 
 def marked_folder(folder: str) -> str | None:
@@ -106,8 +102,7 @@ def _ask_root(marked: str, command: GitCommand | None) -> str:
         raise NotInContext(reason)
     answer = command.ask(marked, {"root": ("rev-parse", "--show-toplevel")})["root"]
     if answer.returncode != 0:
-        error = refusal(answer)
-        raise type(error)(f"{marked}/.git: {error}")
+        raise refusal(answer, f"{marked}/.git: ")
     root = os.path.realpath(os.fsdecode(answer.output().removesuffix(b"\n")))
     if root != marked:
         reason = f"{marked}/.git is not a repository that git can read"

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
 
-from runcontext.program import current_program
-from runcontext.provider import Attachment, NotInContext, TagValue
+from runcontext import Attachment, NotInContext, current_program
+from runcontext.provider import TagValue
 from runcontext.redaction import redact_url
 from runcontext_providers._git_command import GitCommand, GitError, NoGit
 from runcontext_providers._gitpython import (
@@ -216,7 +216,7 @@ class _GitsAnswers:
             raise NotInContext(reason)
         path = self._repository.main_path
         if path is None:
-            return _boolean(False)
+            return "false"
         is_in_commit = self._answers["flags"].returncode == 0
         return _boolean(
             (is_in_commit and path not in self._status.removed)
@@ -263,10 +263,10 @@ class _GitsAnswers:
             reason = "what was changed is inside submodules, or was undone since"
             return Attachment(_PATCH, None, reason)
         safe = without_secrets(answer.output(), self.root())
-        reason = "; ".join(safe.remarks) or None
+        remarks = "; ".join(safe.remarks) or None
         if not safe.content:
-            return Attachment(_PATCH, None, reason, answer.size_bytes, answer.sha256, safe.redacted)
-        return Attachment(_PATCH, safe.content, reason, redacted=safe.redacted)
+            return Attachment(_PATCH, None, remarks, answer.size_bytes, answer.sha256, safe.redacted)
+        return Attachment(_PATCH, safe.content, remarks, redacted=safe.redacted)
 
     @property
     def _has_work_tree(self) -> bool:
@@ -277,11 +277,16 @@ class _GitsAnswers:
         answer = self._answers["status"]
         if "must be run in a work tree" in answer.reason:
             raise NotInContext(_NO_WORK_TREE)
-        return _Status.of(answer.text())
+        status = _Status.of(answer.text())
+        if status.branch == "(unknown)":
+            # So git calls it where HEAD's reference holds no commit, as after a crash; all files then seem new.
+            message = "git status: the reference that HEAD names is broken"
+            raise GitError(message)
+        return status
 
     @cached_property
     def _head(self) -> tuple[str | None, str | None]:
-        """The commit, None before the first, and the branch, None where detached; where status cannot tell, without it."""
+        """The commit, None before the first, and the branch, None where detached: by `git status`, or else without."""
         if not self._answers["status"].reason:
             return self._status.commit, self._status.branch
         if len(self._flags) >= _FLAGS_OF_COMMIT:

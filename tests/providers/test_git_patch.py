@@ -119,7 +119,7 @@ def test_a_clean_tree_has_no_patch(tree: Path) -> None:
 
 
 def test_changes_of_every_kind_apply(tree: Path) -> None:
-    """Staged and unstaged, text and binary, modes, links, deletions and odd names: a clean checkout becomes the same."""
+    """Staged or not, text, binary, modes, links, deletions, odd names: a clean checkout becomes the same."""
     write(
         tree,
         {
@@ -154,7 +154,7 @@ def test_changes_of_every_kind_apply(tree: Path) -> None:
             "folder": "now a file\n",
             "blank.txt": "a\n\n\n\nB\n\n\n\nc\n",
             "a name with spaces": "x\n",
-            "tab\tquote\"back\\slash\nnewline": "x\n",
+            'tab\tquote"back\\slash\nnewline': "x\n",
             "diff --git a": "--- a/x\n+++ b/x\n@@ -1 +1 @@\ndiff --git a/x b/x\n",
             "empty": "",
             "-- dash": "x\n",
@@ -187,7 +187,7 @@ def test_before_the_first_commit(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("is_unborn", [False, True])
-def test_sha256(tmp_path: Path, is_unborn: bool) -> None:  # noqa: FBT001 - a parameter
+def test_sha256(tmp_path: Path, is_unborn: bool) -> None:
     """A repository of SHA-256 has a patch that applies, before its first commit too."""
     tree = tmp_path / "sha256"
     tree.mkdir()
@@ -330,7 +330,7 @@ def test_a_key_of_many_lines_is_redacted(tree: Path) -> None:
     record, patch = patch_of(tree)
     added = [line for line in patch.splitlines() if line.startswith(b"+") and not line.startswith(b"+++")]
     assert not any(b"MIIE" in line or b"NJJF" in line for line in added)
-    assert record.redacted > 6  # noqa: PLR2004 - the key's lines
+    assert record.redacted > 6
     applied(tree, patch)
 
 
@@ -344,7 +344,9 @@ def test_removed_lines_and_undecodable_bytes_stay(tree: Path) -> None:
     assert applied(tree, patch)[b"train.py"][1] == f"caf\xe9\r\npassword = '{MARK}'\r\nth\xe9".encode("latin-1")
 
 
-@pytest.mark.parametrize("name", [".env", ".env.production", "tls/server.pem", "id_rsa", "id_ed25519", "a.key", ".netrc"])
+@pytest.mark.parametrize(
+    "name", [".env", ".env.production", "tls/server.pem", "id_rsa", "id_ed25519", "a.key", ".netrc"]
+)
 def test_a_file_named_like_a_secret_is_left_out(tree: Path, name: str) -> None:
     """Whatever is in it; its size and hash are on record and above the patch, and the rest applies."""
     write(tree, {name: "nothing that looks like one\n", "train.py": "x\n"})
@@ -390,7 +392,7 @@ def test_a_binary_file_that_holds_a_secret_is_left_out(tree: Path) -> None:
 
 
 def test_nothing_but_secrets(tree: Path) -> None:
-    """Where all of the patch was left out there is none, since `git apply` refuses an empty one; what it was is said."""
+    """Where all of the patch was left out there is none, since `git apply` refuses an empty one; the reason says so."""
     write(tree, {".env": "TOKEN=x\n"})
     git(tree, "add", "--all", "--force")
     (record,) = attachments(tree)

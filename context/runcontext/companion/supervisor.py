@@ -93,6 +93,7 @@ class Capture:
         self.folder = RunFolder(request["folder"], request["identity"]) if request["folder"] is not None else None
         self.context_file: str = request["context_file"]
         self.records_end: bool = request["records_end"]
+        self.cache_folder: str | None = request["cache_folder"]
         self.finishes_by = time.monotonic() + request["deadline_seconds"]
         self.is_open = True
         self.is_changed = False
@@ -302,6 +303,8 @@ class Supervisor:
             self._on_scanned(job, message["entry_points"])
         elif message["op"] == "elsewhere":
             placement = message["placement"]
+            target, path = job.message["target"], capture.program["sys_path"]
+            entry_points.remember_placement(path, capture.cache_folder, target, placement)
             self._caller.send({"op": "elsewhere", "id": capture.id, "name": job.name, "placement": placement})
         elif message["op"] == "facts":
             capture.take(job.name, {**message["outcome"], "status": "pending"})

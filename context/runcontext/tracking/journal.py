@@ -37,8 +37,7 @@ class Journal:
         self._header = header
         self._restore = restore
         self._lock = _thread.allocate_lock()
-        self._waiting: list[bytes] = []
-        self._waiting_bytes = 0
+        self._waiting = bytearray()
         self._descriptor: int | None = None
         self._identity: descriptors.Identity = (0, 0)
         self._last_ms = 0
@@ -58,14 +57,15 @@ class Journal:
         """Try again what could not be written; give the number of bytes that still wait."""
         with self._lock:
             self._flush()
-            return self._waiting_bytes
+            return len(self._waiting)
 
     def close(self) -> None:
         """Write what still waits, close the file, and say what was lost, if anything was."""
         with self._lock:
             if self._waiting:
                 self._flush()
-            lost = self.lost_events + len(self._waiting)
+            lost = self.lost_events + self._waiting.count(b"\n")
+            self._waiting.clear()
             if self._descriptor is not None:
                 descriptors.close_if_still(self._descriptor, self._identity)
                 self._descriptor = None
@@ -73,30 +73,22 @@ class Journal:
             log.warn_once(f"{lost:,} events of the run could not be written to {self.path} and are lost")
 
     def _enqueue(self, line: bytes) -> None:
-        if self._waiting_bytes + len(line) > MEMORY_LIMIT_BYTES:
+        if len(self._waiting) + len(line) > MEMORY_LIMIT_BYTES:
             self.lost_events += 1
             return
-        self._waiting.append(line)
-        self._waiting_bytes += len(line)
+        self._waiting += line
 
     def _flush(self) -> None:
         try:
             descriptor = self._usable_descriptor()
             while self._waiting:
-                self._write_first(descriptor)
+                # The rest of a line must follow its beginning, so what was not taken stays in front.
+                del self._waiting[: os.write(descriptor, self._waiting)]
         except OSError as error:
-            log.warn_once(f"cannot write to {self.path} ({error}): its events wait in memory and are tried again")
-
-    def _write_first(self, descriptor: int) -> None:
-        line = self._waiting.pop(0)
-        written = 0
-        try:
-            written = os.write(descriptor, line)
-        finally:
-            self._waiting_bytes -= written
-            if written < len(line):
-                # The rest of a line must follow its beginning, whatever comes in between.
-                self._waiting.insert(0, line[written:])
+            log.warn_once(
+                f"cannot write to {self.path} ({error}): its events wait in memory, up to {MEMORY_LIMIT_BYTES >> 20} MiB"
+                " of them, and are tried again"
+            )
 
     def _usable_descriptor(self) -> int:
         if self._descriptor is not None:
@@ -125,8 +117,7 @@ class Journal:
     def _take_back(self, deleted: int) -> None:
         """Queue again what a deleted file holds: its open descriptor still has every byte."""
         content = os.pread(deleted, os.fstat(deleted).st_size, 0)
-        self._waiting.insert(0, content)
-        self._waiting_bytes += len(content)
+        self._waiting[:0] = content
         self._descriptor = None
         os.close(deleted)
 
