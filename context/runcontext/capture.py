@@ -122,7 +122,7 @@ class Capture:
         self._targets = {spec.name: (spec.target, method) for spec, method in elsewhere}
         for_threads = [(spec, method) for spec, method in elsewhere if spec.placement == "thread"]
         for_companion = [(spec, method) for spec, method in elsewhere if spec.placement != "thread"]
-        needs_scan = self._needs_scan and not self._is_all_off()
+        needs_scan = self._needs_scan and self._settings.may_switch_on_others(self._outcomes)
         if for_companion or needs_scan:
             self._companion = self._started_companion(for_companion)
             if self._companion is None:
@@ -132,9 +132,6 @@ class Capture:
                 self._ask(for_companion, needs_scan=needs_scan)
         if for_threads:
             self._run_in_threads([(spec.name, method, lambda spec=spec: _loaded(spec)) for spec, method in for_threads])
-
-    def _is_all_off(self) -> bool:
-        return not self._settings.switch("any provider")[0]
 
     def _scanned_here(self) -> list[tuple[Spec, str]]:
         """Find the plugins in this thread, where there is no companion to do it."""
@@ -409,3 +406,7 @@ def forget_in_child() -> None:
     _receiving = _thread.allocate_lock()
     _captures.clear()
     client.forget()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=forget_in_child)

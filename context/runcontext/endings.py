@@ -65,21 +65,37 @@ def of_exception(error: BaseException | None) -> tuple[str, str]:
         return "FINISHED", ""
     if isinstance(error, SystemExit):
         return of_exit_code(error.code)
+    if isinstance(error, GeneratorExit):
+        # Whoever reads a generator may stop before its end.
+        return "FINISHED", "the generator was closed"
     from runcontext.resolution import describe_error
 
-    return ("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED"), describe_error(error)
+    return ("KILLED" if isinstance(error, _interruptions()) else "FAILED"), describe_error(error)
+
+
+def _interruptions() -> tuple[type[BaseException], ...]:
+    # Ctrl-C reaches a task of asyncio.run() as its cancellation.
+    asyncio = sys.modules.get("asyncio.exceptions")
+    return (KeyboardInterrupt,) if asyncio is None else (KeyboardInterrupt, asyncio.CancelledError)
 
 
 def of_exit_code(code: Any) -> tuple[str, str]:
     """Give the status and the reason of a run that ends with this argument of ``sys.exit()``."""
-    if code is None or code == 0:
+    if code is None or (isinstance(code, int) and code == 0):
         return "FINISHED", "exit code 0"
-    return "FAILED", f"exit code {code if isinstance(code, int) else 1}"
+    return "FAILED", f"exit code {int(code) if isinstance(code, int) else 1}"
 
 
 def _at_exit(end_open_runs: Callable[[str, str], None]) -> None:
     if _installed_in == os.getpid():
         end_open_runs(*_ending())
+
+
+def _at_worker_exit(end_open_runs: Callable[[str, str], None]) -> None:
+    """End what a worker of ``multiprocessing`` left open: what it raised is still under way here."""
+    failure = sys.exc_info()[1]
+    if _installed_in == os.getpid():
+        end_open_runs(*(_ending() if failure is None else of_exception(failure)))
 
 
 def _ending() -> tuple[str, str]:
@@ -96,17 +112,16 @@ def _last_failure() -> BaseException | None:
 
 
 def _is_interactive() -> bool:
-    # A console reports every failing line there, and goes on.
-    return hasattr(sys, "ps1") or "IPython" in sys.modules or bool(sys.flags.inspect)
+    # A console, IPython's too, reports every failing line there, and goes on.
+    return hasattr(sys, "ps1") or bool(sys.flags.inspect)
 
 
 def _wrap_exit() -> None:
     previous = sys.exit
-    main_thread = _main_thread()
 
     def exit(status: Any = None, /) -> NoReturn:  # noqa: A001 - it takes that function's place
         global _exit_code, _has_exit_code
-        if _thread.get_ident() == main_thread:
+        if _is_main_thread():
             _exit_code, _has_exit_code = status, True
         previous(status)
 
@@ -114,10 +129,10 @@ def _wrap_exit() -> None:
     sys.exit = exit
 
 
-def _main_thread() -> int:
+def _is_main_thread() -> bool:
     threading = sys.modules.get("threading")
-    ident = threading.main_thread().ident if threading is not None else _thread.get_ident()
-    return ident or 0
+    # Without that module there are no other threads to speak of.
+    return threading is None or bool(threading.main_thread().ident == _thread.get_ident())
 
 
 def _watch_multiprocessing(end_open_runs: Callable[[str, str], None]) -> None:
@@ -126,12 +141,12 @@ def _watch_multiprocessing(end_open_runs: Callable[[str, str], None]) -> None:
     if process is not None and process.parent_process() is not None:
         from multiprocessing.util import Finalize
 
-        Finalize(None, _at_exit, args=(end_open_runs,), exitpriority=0)
+        Finalize(None, _at_worker_exit, args=(end_open_runs,), exitpriority=0)
 
 
 def _in_child(forget_in_child: Callable[[], None]) -> None:
-    for record in list(_records.values()):
-        record.drop()
+    for record in _records.values():
+        record.remove()
     _records.clear()
     forget_exit_code()
     forget_in_child()
@@ -144,27 +159,37 @@ class _SignalRecord:
         self._number = int(getattr(_signal, name))
         self._path = path
         self._handler = _signal.getsignal(self._number)
+        self._open()
+        self._register()
+
+    def _open(self) -> None:
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
-        self._descriptor = descriptors.moved_up(os.open(path, flags, 0o666))
+        self._descriptor = descriptors.moved_up(os.open(self._path, flags, 0o666))
         self._identity = descriptors.identity(self._descriptor)
+
+    def _register(self) -> None:
         import faulthandler
 
         faulthandler.register(self._number, file=self._descriptor, all_threads=False, chain=True)
 
+    def renew(self) -> None:
+        """Take effect again where the program has reset the signal, closed the file or deleted it; raises OSError."""
+        if not _let_go(self._number, self._handler):
+            return
+        if not descriptors.is_still(self._descriptor, self._identity):
+            self._open()
+        elif not os.fstat(self._descriptor).st_nlink:
+            os.close(self._descriptor)
+            self._open()
+        self._register()
+
     def remove(self) -> None:
-        """Give the signal back, unless the program has given it a handler of its own since."""
-        if _signal.getsignal(self._number) == self._handler:
-            self.drop()
-            self._remove_empty()
-
-    def drop(self) -> None:
-        """Write no more to the file; a forked child does so at once, else its end is written into its parent's."""
-        import faulthandler
-
-        faulthandler.unregister(self._number)
+        """Write no more to the file, and give the signal back."""
+        _let_go(self._number, self._handler)
         descriptors.close_if_still(self._descriptor, self._identity)
 
-    def _remove_empty(self) -> None:
+    def remove_empty_file(self) -> None:
+        """Leave no file where no signal came."""
         try:
             if os.path.getsize(self._path) == 0:
                 os.unlink(self._path)
@@ -172,7 +197,24 @@ class _SignalRecord:
             return
 
 
+def _let_go(number: int, handler: Any) -> bool:
+    """Undo the registration of a signal that ``handler`` had then, and say whether that could be done.
+
+    A handler that the program has set since took ours away, and undoing it now would take away the program's.
+    """
+    import faulthandler
+
+    _overridden.pop(number, None)
+    if _signal.getsignal(number) == handler:
+        faulthandler.unregister(number)
+        return True
+    _overridden[number] = handler
+    return False
+
+
 _records: dict[str, _SignalRecord] = {}
+_overridden: dict[int, Any] = {}
+"""Signals that are still registered because the program has set a handler of its own since, and the one before it."""
 
 
 def watch_signals(folder: str) -> None:
@@ -182,14 +224,26 @@ def watch_signals(folder: str) -> None:
         # Without sigaction(2) faulthandler cannot chain, and a program that ignores a signal outlives it.
         if number is None or not hasattr(os, "posix_spawn") or _signal.getsignal(number) == int(_signal.SIG_IGN):
             continue
+        if number in _overridden and not _let_go(number, _overridden[number]):
+            continue
         try:
             _records[name] = _SignalRecord(name, os.path.join(folder, f"{name}.txt"))
         except (OSError, RuntimeError, AttributeError, ValueError):
             continue
 
 
+def keep_watching() -> None:
+    """Renew what ``watch_signals`` did: a program may reset every signal, and close every descriptor, at any time."""
+    for name, record in list(_records.items()):
+        try:
+            record.renew()
+        except (OSError, RuntimeError, ValueError):
+            _records.pop(name, None)
+
+
 def unwatch_signals() -> None:
     """Undo ``watch_signals``: the process has no open run any more."""
     for record in _records.values():
         record.remove()
+        record.remove_empty_file()
     _records.clear()

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
     Row: TypeAlias = dict[str, str]
 
-GROUPS = ("runcontext.providers", "mlflow.run_context_provider")
+MLFLOW_GROUP = "mlflow.run_context_provider"
+GROUPS = ("runcontext.providers", MLFLOW_GROUP)
 
 
 class EntryPoint:

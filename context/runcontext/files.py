@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import os
 
+from runcontext import descriptors
+
+_LAST_STANDARD_STREAM = 2
+
 
 def replace_file(path: str, content: bytes) -> None:
     """Write a file whole or not at all, making its folder where it is missing; raises OSError.
@@ -18,6 +22,9 @@ def replace_file(path: str, content: bytes) -> None:
         os.makedirs(os.path.dirname(path), exist_ok=True)
         descriptor = os.open(temporary, flags, 0o666)
     try:
+        if descriptor <= _LAST_STANDARD_STREAM:
+            # The program has closed that stream, and may still write to its number.
+            descriptor = descriptors.moved_up(descriptor)
         _write_all(descriptor, content)
         os.replace(temporary, path)
     except BaseException:

@@ -47,7 +47,10 @@ def start_time(pid: int) -> int | None:
 def is_gone(recorded: Mapping[str, Any]) -> bool:
     """Say whether the process that ``identity`` described has certainly ended; False where nobody here can know."""
     here = identity(os.getpid())
-    if any(recorded.get(key) != here[key] for key in ("host", "pid_namespace")) or here["boot_id"] is None:
+    if any(recorded.get(key) != here[key] for key in ("host", "pid_namespace")):
+        return False
+    if here["boot_id"] is None or recorded.get("boot_id") is None or recorded.get("process_start") is None:
+        # Either side could not read /proc: what it did not say proves nothing.
         return False
     if recorded.get("boot_id") != here["boot_id"]:
         return True

@@ -42,7 +42,8 @@ def store_folder(folder: str) -> str | None:
     existing = first_with(folder, STORE_FOLDER)
     if existing is not None:
         return os.path.join(existing, STORE_FOLDER)
-    unfit = {os.sep, _home()}
+    home = _home()
+    unfit = {os.sep, home, os.path.realpath(home) if home is not None else None}
     for root in (first_with(folder, ".git"), first_with(folder, "pyproject.toml"), folder):
         if root is not None and root not in unfit:
             return os.path.join(root, STORE_FOLDER)

@@ -90,8 +90,8 @@ _VOCABULARY = frozenset(
     layout learnable mask masked max mean memory middle min mod modifier multi n newline next no noise non null num
     number one pad padding patch per phoneme placeholder point pos pre prefix prev previous prompt query random reasoning
     register response row seg sentinel sep separator single skip soft sot source space speaker special speech split
-    start stop sub suffix suppress target tgt think thinking timestamp total transcribe translate two unk unknown
-    video virtual vision visual vocab word
+    start stop sub suffix suppress target tgt think thinking timestamp total transcribe translate two unk
+    unknown video virtual vision visual vocab word
     """.split()
 )
 _TOKENS = frozenset(
@@ -130,7 +130,7 @@ def is_secret_name(name: str) -> bool:
     """Say whether what is called ``name`` is a secret: an option, a variable, a key, in any spelling.
 
     ``hub_token``, ``--hub-token``, ``HUB_TOKEN`` and ``hubToken`` are one name. A model's vocabulary
-    (``pad_token``), counts (``max_tokens``) and what is merely about a secret (``token_file``, ``no-auth``) are not secret.
+    (``pad_token``), counts (``max_tokens``) and what is merely about a secret (``token_file``, ``no-auth``) are none.
     """
     lowered = name.lower()
     return any(stem in lowered for stem in _STEMS) and _words_are_secret(_words(name))
@@ -371,8 +371,10 @@ _FORMATS: tuple[tuple[str, tuple[str, ...], str], ...] = (
     (
         "curl manual, --user; gitleaks curl-auth-user",
         ("curl",),
-        r"(?<!\S)(?:-u|--user|--proxy-user)[ =]?[\"']?[^\s:\"'/]{1,64}:"
-        r"(?!//|\[redacted\]|[0-9]+(?![^\s\"']))([^\s\"']+)",
+        (
+            r"(?<!\S)(?:-u|--user|--proxy-user)[ =]?[\"']?[^\s:\"'/]{1,64}:"
+            r"(?!//|\[redacted\]|[0-9]+(?![^\s\"']))([^\s\"']+)"
+        ),
     ),
     (
         "Requests, Basic authentication: HTTPBasicAuth('user', 'password')",

@@ -195,7 +195,11 @@ def plan(
 
 
 def plugins(found: Iterable[EntryPoint], current: Settings) -> list[Spec]:
-    """Give the providers of entry points and settings, by name, without the built-ins and runcontext's own bridge."""
+    """Give the providers of entry points and settings, by name, without the built-ins and runcontext's own bridge.
+
+    Inside MLflow its plugins are off: it runs them itself.
+    """
+    found = list(found)
     taken = set(BUILT_IN)
     specs: list[Spec] = []
     own = {target for target, _ in BUILT_IN.values()}
@@ -210,7 +214,16 @@ def plugins(found: Iterable[EntryPoint], current: Settings) -> list[Spec]:
         specs.append(Spec(name, placement="companion", origin=origin, target=target))
     _report_same_variable(specs)
     _apply(specs, current)
+    if current.is_inside_mlflow:
+        _leave_to_mlflow(specs, found)
     return specs
+
+
+def _leave_to_mlflow(specs: Iterable[Spec], found: Iterable[EntryPoint]) -> None:
+    targets = {each.target for each in found if each.group == entry_points.MLFLOW_GROUP}
+    for spec in specs:
+        if spec.target in targets:
+            spec.enabled, spec.switched_by = False, "MLflow, which runs it itself"
 
 
 def order(names: Iterable[str]) -> list[str]:

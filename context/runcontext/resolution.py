@@ -190,7 +190,7 @@ def cut(value: str) -> str:
     """Shorten a value that is too long for a tag, with a mark that says so."""
     if len(value) <= MAX_VALUE_CHARACTERS:
         return value
-    mark = f"... [cut: {len(value):,} characters, whole in context.json]"
+    mark = f"... [cut: {len(value):,} characters in all]"
     return value[: MAX_VALUE_CHARACTERS - len(mark)] + mark
 
 

@@ -29,6 +29,7 @@ _NAME_TAG = "mlflow.runName"
 _PARENT_TAG = "mlflow.parentRunId"
 _NOTE_TAG = "mlflow.note.content"
 _FINAL = ("FINISHED", "FAILED", "KILLED")
+_WATCH_MILLISECONDS = 1_000
 
 _ADJECTIVES = "able bold brisk calm clear deft eager fair firm fleet fond glad keen kind light lively merry mild neat quick quiet rapid ready sharp sleek smart solid spry stout swift warm wise".split()  # noqa: E501, SIM905
 _NOUNS = "ant auk bat bee boar carp colt crab crane crow deer dove eel elk fawn finch fox frog gnu goat grebe hare hawk heron ibex jay kite lark lynx mole moth newt".split()  # noqa: E501, SIM905
@@ -52,6 +53,7 @@ class Run:
         parent: Run | None,
         capture: capture.Capture | None,
         is_joined: bool = False,
+        signal_records: str | None = None,
     ) -> None:
         """Take over a run that is on disk."""
         identity = folder.identity
@@ -62,6 +64,8 @@ class Run:
         self._is_joined = is_joined
         self._pid = os.getpid()
         self._journals: dict[int, Journal] = {}
+        self._watched_at: int = identity["start_time"]
+        self._signal_records = signal_records or folder.signal_records
         self._params: dict[str, str] = {}
         self._tags: dict[str, str] = dict(identity["tags"])
         self._status = "RUNNING"
@@ -133,7 +137,8 @@ class Run:
         return Context.from_json(self._context_row(), self.path / "artifacts")
 
     def _context_row(self) -> resolution.ContextRow:
-        if self._capture is None:
+        if self._capture is None or self._pid != os.getpid():
+            # A forked child has no part in the capture.
             from runcontext.tracking import reading
 
             found = reading.read_context(self._store, self.run_id)
@@ -236,7 +241,10 @@ class Run:
 
     def _append(self, event: Mapping[str, Any]) -> None:
         endings.forget_exit_code()
-        self._journal().append(event)
+        milliseconds = self._journal().append(event)
+        if milliseconds - self._watched_at > _WATCH_MILLISECONDS:
+            self._watched_at = milliseconds
+            endings.keep_watching()
 
     def _journal(self) -> Journal:
         pid = os.getpid()
@@ -244,7 +252,8 @@ class Run:
         if journal is None:
             # A forked child that logs to its parent's run writes a journal of its own.
             journal = self._folder.journal(process.host_name(), pid, str(process.start_time(pid) or 0))
-            self._journals = {pid: journal}
+            # Of two threads that come here at once, both write the same one.
+            journal = self._journals.setdefault(pid, journal)
         return journal
 
     # --- the end ------------------------------------------------------------------------------------------------
@@ -304,6 +313,14 @@ class Run:
             else:
                 log.warn_once(str(problem))
 
+    def _recall(self) -> None:
+        """Take up what a resumed run has on record."""
+        record = self.to_record()
+        self.run_name = record.run_name
+        self._params.update(record.params)
+        self._tags.update(record.tags)
+        self._tags.pop(local.END_REASON_TAG, None)
+
     def to_record(self) -> RunRecord:
         """Read the run back from its store, as everybody else sees it."""
         from runcontext.tracking import reading
@@ -343,7 +360,7 @@ def start(
     if joinable is not None:
         run = _joined(store, joinable, settings, run_name, _start_tags(tags, description, None, None), providers)
         if run is not None:
-            return _entered(run)
+            return run
         parent_run_id = parent_run_id or _existing(store, joinable)
     parent_run_id = parent_run_id or (outer.run_id if outer is not None else None)
     new_id = new_run_id or local.new_run_id()
@@ -360,18 +377,7 @@ def start(
         "signal_records": _signal_folder(),
         **process.identity(program.pid if program is not None else os.getpid()),
     }
-    begun = _prepared(settings, providers, identity, store, program)
-    return _entered(Run(begun[0], store, parent=outer, capture=begun[1]))
-
-
-def _prepared(
-    settings: Settings,
-    providers: list[Any] | None,
-    identity: Mapping[str, Any],
-    store: local.LocalStore,
-    program: Program | None,
-) -> tuple[local.RunFolder, capture.Capture]:
-    folder = local.RunFolder(store.run_path(identity["run_id"]), identity)
+    folder = local.RunFolder(store.run_path(new_id), identity)
     under_way = capture.Capture(
         settings,
         named=providers,
@@ -381,14 +387,33 @@ def _prepared(
         records_end=program is None,
     )
     store.create_run(folder)
-    under_way.begin()
-    return folder, under_way
+    return _begun(_entered(Run(folder, store, parent=outer, capture=under_way)), under_way)
+
+
+def _begun(run: Run, under_way: capture.Capture) -> Run:
+    """Begin the capture of a run that is entered; Ctrl-C at this moment ends it."""
+    try:
+        under_way.begin()
+    except BaseException as error:
+        run._capture = None
+        run.end(*endings.of_exception(error))
+        raise
+    return run
 
 
 def _resumed(store: local.LocalStore, run_id: str, outer: Run | None, tags: Mapping[str, str]) -> Run:
-    run = Run(store.open_run(run_id), store, parent=outer, capture=None)
-    run._params.update(run.to_record().params)
-    run._append({"status": "RUNNING", "process": process.identity(os.getpid()), **({"tags": tags} if tags else {})})
+    if run_id in _open:
+        message = f"run {run_id} is open in this process already"
+        raise RuntimeError(message)
+    folder = store.open_run(run_id)
+    signal_records = _signal_folder()
+    if signal_records is None:
+        signal_records = folder.path
+        folder.set_aside_signal_records()
+    run = Run(folder, store, parent=outer, capture=None, signal_records=signal_records)
+    run._recall()
+    living = {**process.identity(os.getpid()), "signal_records": signal_records}
+    run._append({"status": "RUNNING", "process": living, **({"tags": tags} if tags else {})})
     run._tags.update(tags)
     return run
 
@@ -411,8 +436,7 @@ def _joined(
     under_way = capture.Capture(
         settings, named=providers, folder=folder, context_file=local.JOINED_CONTEXT_FILE, caller_tags=tags
     )
-    under_way.begin()
-    run = Run(folder, store, parent=None, capture=under_way, is_joined=True)
+    run = _begun(_entered(Run(folder, store, parent=None, capture=under_way, is_joined=True)), under_way)
     named = {_NAME_TAG: run_name} if run_name and not folder.identity["is_named"] else {}
     if tags or named:
         run.set_tags({**tags, **named})
@@ -426,7 +450,7 @@ def _existing(store: local.LocalStore, run_id: str) -> str | None:
 def _entered(run: Run) -> Run:
     endings.install(end_open_runs, forget_in_child)
     if not _open:
-        endings.watch_signals(run._folder.signal_records)
+        endings.watch_signals(run._signal_records)
     _open[run.run_id] = run
     _active.set(run)
     return run
@@ -434,7 +458,7 @@ def _entered(run: Run) -> Run:
 
 def _signal_folder() -> str | None:
     """Give the folder of the run whose signal records count for all runs of this process, None for one's own."""
-    return next((each._folder.signal_records for each in open_runs()), None)
+    return next((each._signal_records for each in open_runs()), None)
 
 
 def active() -> Run | None:
@@ -464,7 +488,6 @@ def forget_in_child() -> None:
     """In a forked child: it has no run, and ends none."""
     _open.clear()
     _active.set(None)
-    capture.forget_in_child()
 
 
 def checked_tags(tags: Mapping[str, Any]) -> dict[str, str]:

@@ -54,11 +54,14 @@ class Settings:
 
     - ``environment``: the variables that this module knows, as they are set.
     - ``table``: [tool.runcontext] of the nearest pyproject.toml, empty where there is none.
+    - ``is_inside_mlflow``: MLflow is asking, which runs its own plugins and reads its own variable itself.
     """
 
-    __slots__ = ("_layers", "environment", "table")
+    __slots__ = ("_layers", "environment", "is_inside_mlflow", "table")
 
-    def __init__(self, environment: Mapping[str, str], table: Mapping[str, Any]) -> None:
+    def __init__(
+        self, environment: Mapping[str, str], table: Mapping[str, Any], *, is_inside_mlflow: bool = False
+    ) -> None:
         """Keep of ``environment`` what is known here, and ``table`` whole."""
         fallbacks = {fallback for _, fallback, _ in VARIABLES.values() if fallback}
         self.environment = {
@@ -67,20 +70,31 @@ class Settings:
             if value and (name.startswith("RUNCONTEXT_") or name in fallbacks)
         }
         self.table = table
+        self.is_inside_mlflow = is_inside_mlflow
         self._layers: tuple[_Toggles, _Toggles] | None = None
 
     @classmethod
-    def current(cls, folder: str | None) -> Settings:
+    def current(cls, folder: str | None, *, is_inside_mlflow: bool = False) -> Settings:
         """Read the environment, and the nearest pyproject.toml from ``folder`` upwards."""
-        return cls(os.environ, _table(project.pyproject_file(folder) if folder is not None else None))
+        table = _table(project.pyproject_file(folder) if folder is not None else None)
+        return cls(os.environ, table, is_inside_mlflow=is_inside_mlflow)
+
+    @classmethod
+    def from_json(cls, fields: Mapping[str, Any]) -> Settings:
+        """Make settings of what ``to_json`` gave."""
+        return cls(fields["environment"], fields["table"], is_inside_mlflow=fields["is_inside_mlflow"])
 
     def to_json(self) -> dict[str, Any]:
-        """Give both halves as JSON holds them."""
-        return {"environment": self.environment, "table": self.table}
+        """Give the fields as JSON holds them."""
+        return {
+            "environment": self.environment,
+            "table": self.table,
+            "is_inside_mlflow": self.is_inside_mlflow,
+        }
 
     def with_environment(self, variables: Mapping[str, str]) -> Settings:
         """Give the same settings with ``variables`` on top."""
-        return Settings({**self.environment, **variables}, self.table)
+        return Settings({**self.environment, **variables}, self.table, is_inside_mlflow=self.is_inside_mlflow)
 
     @property
     def tracking_uri(self) -> str | None:
@@ -101,7 +115,7 @@ class Settings:
     @property
     def tags(self) -> tuple[str, str] | None:
         """The variable that gives tags to every run, and its text."""
-        for name in ("RUNCONTEXT_TAGS", "MLFLOW_RUN_CONTEXT"):
+        for name in ("RUNCONTEXT_TAGS",) if self.is_inside_mlflow else ("RUNCONTEXT_TAGS", "MLFLOW_RUN_CONTEXT"):
             if name in self.environment:
                 return name, self.environment[name]
         return None
@@ -129,6 +143,14 @@ class Settings:
     def named_providers(self) -> set[str]:
         """Give the names that RUNCONTEXT_PROVIDERS and its key mention."""
         return {name for layer in self._toggles() for name in layer.only | layer.without}
+
+    def may_switch_on_others(self, known: Iterable[str]) -> bool:
+        """Say whether a provider that is not among ``known`` can be on: nothing needs to be looked for otherwise."""
+        names = set(known)
+        variables = {PROVIDER_VARIABLE + variable_part(name) for name in names}
+        toggles = {name for name in self.environment if name.startswith(PROVIDER_VARIABLE)}
+        mentioned = self.named_providers() | set(self.table.get("providers") or ())
+        return bool(toggles - variables or mentioned - names) or self.switch("\0")[0]
 
     def switch(self, name: str, *, default: bool = True) -> tuple[bool, str]:
         """Say whether the provider called ``name`` is on, and what switched it.

@@ -124,10 +124,12 @@ class GitCommand:
         calls: dict[str, _Call] = {}
         with selectors.DefaultSelector() as selector:
             try:
-                while (waiting or selector.get_map()) and (left := self._deadline - time.monotonic()) > 0:
-                    while waiting and len(selector.get_map()) < _PIPES * _AT_ONCE:
+                while (left := self._deadline - time.monotonic()) > 0:
+                    while waiting and sum(call.is_under_way for call in calls.values()) < _AT_ONCE:
                         name = waiting.pop(0)
                         calls[name] = _Call(self._start(folder, questions[name]), keep, selector)
+                    if not selector.get_map():
+                        break
                     for key, _ in selector.select(left):
                         key.data(key.fileobj)
             finally:
@@ -176,15 +178,27 @@ class _Call:
         self._pipes = {process.stdout: self._hear, process.stderr: self._hear_error}
         for pipe in self._pipes:
             selector.register(cast("IO[bytes]", pipe), selectors.EVENT_READ, self._read)
+        # Where the end of the process can be seen, nobody waits for a child of it that holds the pipes; elsewhere
+        # than on Linux, 5.3 and newer, their end is its end.
+        self._descriptor: int | None = None
+        with contextlib.suppress(AttributeError, OSError):
+            self._descriptor = os.pidfd_open(process.pid)
+            selector.register(self._descriptor, selectors.EVENT_READ, self._finish)
+
+    @property
+    def is_under_way(self) -> bool:
+        """Whether there is more to hear."""
+        return bool(self._pipes) if self._descriptor is None else not self._has_finished
 
     def _read(self, pipe: IO[bytes]) -> None:
         chunk = os.read(pipe.fileno(), _READ_SIZE)
         if chunk:
             self._pipes[pipe](chunk)
         else:
-            self._selector.unregister(pipe)
-            del self._pipes[pipe]
-            pipe.close()
+            self._close(pipe)
+
+    def _finish(self, _descriptor: int) -> None:
+        pass
 
     def _hear(self, chunk: bytes) -> None:
         self._size += len(chunk)

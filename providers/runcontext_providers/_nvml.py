@@ -10,11 +10,10 @@ and "Error reporting".
 from __future__ import annotations
 
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
 
-import pynvml  # type: ignore[import-untyped]
+import pynvml
 
 from runcontext import NotInContext
 
@@ -49,8 +48,7 @@ class NvmlError(RuntimeError):
     """A question that NVML should have answered and did not: why, in its own words, and what to do."""
 
 
-@dataclass(frozen=True, slots=True)
-class NvmlAnswers:
+class NvmlAnswers(NamedTuple):
     """All that NVML answered at one moment: facts of the system, and of each device or why it gives none."""
 
     system: Mapping[str, Answer]

@@ -8,9 +8,8 @@ import os
 import re
 import shlex
 import time
-from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 from urllib.parse import quote, unquote, urlsplit
 
 from importlib_metadata import Distribution, DistributionFinder, MetadataPathFinder
@@ -54,8 +53,7 @@ class _BrokenError(Exception):
     """A distribution, or its origin, that cannot be read, and why."""
 
 
-@dataclass(frozen=True, slots=True)
-class Package:
+class Package(NamedTuple):
     """One installed distribution.
 
     - ``name``: normalized, as in the specification "Names and normalization".
@@ -70,8 +68,7 @@ class Package:
     redacted: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Installation:
+class Installation(NamedTuple):
     """What is installed on an import path.
 
     - ``packages``: one a name, that which is imported.
@@ -98,8 +95,7 @@ class Installation:
         return "".join(f"{package.requirement}\n" for package in ordered)
 
 
-@dataclass(frozen=True, slots=True)
-class _Stamp:
+class _Stamp(NamedTuple):
     """What tells that a path entry is still what it was."""
 
     device: int

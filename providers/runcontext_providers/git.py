@@ -179,7 +179,8 @@ class _GitsAnswers:
         self._answers = command.ask(repository.root, _questions(repository))
         self._flags = self._answers["flags"].lines
         if not self._flags:
-            raise refusal(self._answers["flags"])
+            raise refusal(self._answers["flags"], f"{_marker(repository.root)}: ")
+        _refuse_another(repository.root, self._flags)
 
     def commit(self) -> str:
         return _of_some_commit(self._head[0])
@@ -377,6 +378,21 @@ class _Status:
             untracked=sum(record.startswith("? ") for record in records),
             removed=frozenset(record.split(" ", 8)[8] for record in records if record.startswith("1 D")),
         )
+
+
+def _marker(root: str) -> str:
+    marker = os.path.join(root, ".git")
+    return marker if os.path.lexists(marker) else root
+
+
+def _refuse_another(root: str, flags: list[str]) -> None:
+    # Where a `.git` is broken git goes on to the folders above: what it finds there is not this program's code.
+    marker = _marker(root)
+    if marker != root and len(flags) >= _FLAGS_OF_WORK_TREE:
+        is_same = os.path.realpath(flags[4]) == root or os.path.realpath(flags[2]) == os.path.realpath(marker)
+        if not is_same:
+            reason = f"{marker} is not a repository that git can read"
+            raise NotInContext(reason)
 
 
 def _questions(repository: Repository) -> dict[str, tuple[str, ...]]:

@@ -69,6 +69,9 @@ _BATCH_VARIABLES = (
 _INTERACTIVE_VARIABLES = ("SLURM_PTY_PORT", "LSB_INTERACTIVE")
 _HEAD_BYTES = 4_096
 
+_NO_SCRIPTS = {"": "<console>", "-": "<stdin>", "-c": "-c", "-m": "-m"}
+"""What ``sys.argv[0]`` is where no script runs, and what the source is called then."""
+
 
 class SourceProvider:
     """The source of the run: name, type, arguments, folder, interpreter and flags; a hash of the main file.
@@ -114,12 +117,8 @@ def _name(program: Program) -> str:
     if not program.is_python:
         return os.path.basename(program.main_file) if program.main_file else program.argv[0]
     script = program.argv[0] if program.argv else ""
-    if script in ("-c", "-m"):
-        return script
-    if script == "-":
-        return "<stdin>"
-    if not script:
-        return "<console>"
+    if script in _NO_SCRIPTS:
+        return _NO_SCRIPTS[script]
     return _console_script_target(program.main_file) or script
 
 

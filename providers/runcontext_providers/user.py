@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 
+from runcontext import NotInContext
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,7 +30,7 @@ class UserProvider:
 
     def tags(self) -> Mapping[str, TagValue]:
         """Give ``mlflow.user``; a user id without a name, as in containers, is ``uid:1234``."""
-        return {"mlflow.user": _user()}
+        return {"mlflow.user": _user}
 
 
 def _user() -> str:
@@ -40,8 +42,11 @@ def _user() -> str:
         import pwd
 
         return pwd.getpwuid(os.getuid()).pw_name
-    except (ImportError, KeyError):
-        return f"uid:{os.getuid()}" if hasattr(os, "getuid") else "unknown"
+    except ImportError:
+        reason = f"none of {', '.join(_NAME_VARIABLES)} is set"
+        raise NotInContext(reason) from None
+    except KeyError:
+        return f"uid:{os.getuid()}"
 
 
 if TYPE_CHECKING:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import sys
 
@@ -188,3 +189,7 @@ def forget() -> None:
     if _current is not None:
         _current.close()
         _current = None
+
+
+# Before any run's own ending is registered: what is registered last is called first, and may still need the companion.
+atexit.register(forget)

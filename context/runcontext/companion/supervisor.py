@@ -322,7 +322,7 @@ class Supervisor:
     def _on_scanned(self, job: Job, rows: list[dict[str, str]]) -> None:
         capture = job.capture
         capture.is_scanning = False
-        current = settings.Settings(job.message["settings"]["environment"], job.message["settings"]["table"])
+        current = settings.Settings.from_json(job.message["settings"])
         specs = registry.plugins([entry_points.EntryPoint(**row) for row in rows], current)
         added = [spec for spec in specs if spec.name not in capture.outcomes]
         for spec in added:

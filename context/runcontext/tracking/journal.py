@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 MEMORY_LIMIT_BYTES = 64 * 1024 * 1024
+_CHUNK_BYTES = 1024 * 1024
 
 
 class Journal:
@@ -36,7 +37,8 @@ class Journal:
         self.lost_events = 0
         self._header = header
         self._restore = restore
-        self._lock = _thread.allocate_lock()
+        # Reentrant: a signal handler of the program may log while the program is in here.
+        self._lock = _thread.RLock()
         self._waiting = bytearray()
         self._descriptor: int | None = None
         self._identity: descriptors.Identity = (0, 0)
@@ -82,8 +84,10 @@ class Journal:
         try:
             descriptor = self._usable_descriptor()
             while self._waiting:
-                # The rest of a line must follow its beginning, so what was not taken stays in front.
-                del self._waiting[: os.write(descriptor, self._waiting)]
+                # The rest of a line must follow its beginning, so what was not taken stays in front. A copy is
+                # written: what waits may grow meanwhile.
+                written = os.write(descriptor, self._waiting[:_CHUNK_BYTES])
+                del self._waiting[:written]
         except OSError as error:
             log.warn_once(
                 f"cannot write to {self.path} ({error}): its events wait in memory, up to {MEMORY_LIMIT_BYTES >> 20} MiB"

@@ -32,6 +32,9 @@ CONTEXT_FILE = "context.json"
 JOINED_CONTEXT_FILE = "context.joined.json"
 JOINED_MARK = "joined.json"
 ATTACHMENTS_FOLDER = "context"
+END_REASON_TAG = "end.reason"
+"""The tag that says why a run ended as it did."""
+
 FATAL_SIGNALS = ("SIGTERM", "SIGHUP")
 """Signals that end a program without a word of its own, and leave ``<signal>.txt`` in the run's folder."""
 
@@ -55,6 +58,7 @@ class RunFolder:
 
     def restore(self) -> None:
         """Make again what somebody deleted; raises OSError."""
+        _prepare(os.path.dirname(os.path.dirname(self.path)))
         os.makedirs(os.path.join(self.path, "events"), exist_ok=True)
         if self._identity:
             self._write_identity()
@@ -80,6 +84,15 @@ class RunFolder:
     def attachments(self) -> str:
         """Where the context's attachments go."""
         return os.path.join(self.path, "artifacts", ATTACHMENTS_FOLDER)
+
+    def set_aside_signal_records(self) -> None:
+        """Keep the records of signals that ended an earlier process from being taken for those of the next one."""
+        for name in FATAL_SIGNALS:
+            record = self.file(f"{name}.txt")
+            try:
+                os.replace(record, self.file(f"{name}-{time.time_ns() // 1_000_000}.txt"))
+            except OSError:
+                continue
 
     def claim(self, identity: Mapping[str, Any]) -> bool:
         """Be the one program that joins this run; False where another was faster; raises OSError."""
@@ -147,7 +160,7 @@ class LocalStore:
             StoreError: the store cannot be used; the message says why, and how to choose another.
         """
         try:
-            self._prepare()
+            _prepare(self.path)
             run.create()
         except OSError as error:
             message = f"cannot keep runs in {self.path}: {error}; {_CHOOSE}"
@@ -170,11 +183,12 @@ class LocalStore:
         """Give the path of a run's folder."""
         return os.path.join(self.path, "runs", run_id)
 
-    def _prepare(self) -> None:
-        ignore = os.path.join(self.path, ".gitignore")
-        if not os.path.exists(ignore):
-            os.makedirs(os.path.join(self.path, "runs"), exist_ok=True)
-            replace_file(ignore, b"*\n")
+
+def _prepare(store_folder: str) -> None:
+    ignore = os.path.join(store_folder, ".gitignore")
+    if not os.path.exists(ignore):
+        os.makedirs(os.path.join(store_folder, "runs"), exist_ok=True)
+        replace_file(ignore, b"*\n")
 
 
 def new_run_id() -> str:
@@ -192,10 +206,13 @@ def new_run_id() -> str:
 
 def _path_of(tracking_uri: str) -> str:
     scheme, colon, rest = tracking_uri.partition(":")
-    if not colon or not scheme.isalnum() or len(scheme) == 1:
+    # A drive of Windows is no scheme; RFC 3986, section 3.1, says what is one.
+    if not colon or len(scheme) == 1 or not all(each.isalnum() or each in "+-." for each in scheme):
         return tracking_uri
     if scheme.lower() != "file":
-        message = f"tracking URI {tracking_uri!r}: runs are kept in folders, a path or a file: URI; {_CHOOSE}"
+        from runcontext.redaction import redact_text
+
+        message = f"tracking URI {redact_text(tracking_uri)!r}: runs are kept in folders, a path or a file: URI; {_CHOOSE}"
         raise StoreError(message)
     from urllib.parse import unquote
 

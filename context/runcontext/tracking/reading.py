@@ -6,23 +6,22 @@ deleting. It never raises for one bad run, and it writes nothing.
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
 
-from runcontext import log, process, resolution
+from runcontext import codec, log, process, resolution
 from runcontext.errors import StoreError
 from runcontext.record import Context, RunRecord, RunStatus
 from runcontext.tracking import local
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from typing import Any
 
     from runcontext.tracking.local import LocalStore
 
-END_REASON_TAG = "end.reason"
 _LATEST = "latest"
 
 
@@ -130,7 +129,7 @@ def _record(path: str, identity: Mapping[str, Any]) -> RunRecord:
         state.apply(event)
     context = _context_row(path)
     status, end_time, reason = _ending(path, identity, state)
-    end_tags = {END_REASON_TAG: reason} if reason else {}
+    end_tags = {local.END_REASON_TAG: reason} if reason else {}
     return RunRecord(
         run_id=identity["run_id"],
         run_name=state.tags.get("mlflow.runName") or identity["run_name"],
@@ -204,7 +203,7 @@ def _lines(journal: str) -> Iterator[Mapping[str, Any]]:
     with open(journal, "rb") as file:
         for line in file:
             try:
-                event = json.loads(line)
+                event = codec.loads(line.decode())
             except ValueError:
                 # A process that was killed in mid-write leaves one torn line, the last.
                 continue
@@ -223,7 +222,7 @@ def _context_row(path: str) -> dict[str, Any] | None:
 def _json_file(path: str) -> dict[str, Any] | None:
     try:
         with open(path, "rb") as file:
-            found = json.loads(file.read())
+            found = codec.loads(file.read().decode())
     except FileNotFoundError:
         return None
     if not isinstance(found, dict):
