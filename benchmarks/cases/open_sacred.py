@@ -1,4 +1,4 @@
-"""Opens and closes one run with Sacred's file observer, and prints the seconds until its main function begins."""
+"""Opens and closes one run with Sacred's file observer, and prints the milliseconds until its main function begins."""
 
 import time
 
@@ -13,7 +13,7 @@ experiment.observers.append(FileStorageObserver("sacred_runs"))
 @experiment.main
 def main() -> None:
     """Print how long it took to get here."""
-    held = time.perf_counter() - began
+    held = (time.perf_counter() - began) * 1_000
     print(f'{{"held": {held}}}')
 
 

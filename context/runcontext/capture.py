@@ -10,7 +10,7 @@ import time
 from runcontext import entry_points, log, registry, resolution
 from runcontext.companion import client
 from runcontext.errors import ProviderError
-from runcontext.program import current_program
+from runcontext.program import current_program, describe
 from runcontext.settings import DEFAULT_TIMEOUT_SECONDS
 
 TYPE_CHECKING = False
@@ -96,6 +96,9 @@ class Capture:
 
     def begin(self) -> None:
         """Run what runs inline, put that on disk, and set the rest going; never raises what a provider raises."""
+        if self._program is not None:
+            # Inline and in threads too, providers speak of that program, not of this process.
+            describe(self._program)
         elsewhere = []
         for spec in self._specs:
             if not spec.enabled:
@@ -212,7 +215,8 @@ class Capture:
         if companion is None or not _receiving.acquire(timeout=max(seconds, 0.0)):
             return
         try:
-            for message in companion.receive(seconds):
+            # Another thread may have read meanwhile what this one waits for.
+            for message in companion.receive(0.0 if self.is_complete else seconds):
                 capture = _captures.get(message.get("id", ""))
                 if capture is not None:
                     capture._take_message(message, companion)
@@ -259,7 +263,7 @@ class Capture:
     def _run_in_threads(self, jobs: Iterable[tuple[str, str, Any]]) -> None:
         from runcontext.threads import ThreadedProvider, Watch
 
-        folder = None if self._folder is None else self._folder.attachments
+        folder = None if self._folder is None else self._folder.attachments(self._context_file)
         started = []
         for name, method, load in jobs:
             try:
@@ -353,13 +357,22 @@ class Capture:
             was_complete = self.is_complete
             self._is_finished = True
             self._outcomes = resolution.settled(self._outcomes, reason)
-        companion = self._companion
-        if companion is not None and companion.is_open:
-            companion.send({"op": "end", "id": self.id, "reason": reason})
+        self._let_go(reason)
         if not was_complete:
             for name in self._outcomes:
                 self._report(name)
             self._write()
+
+    def abandon(self) -> None:
+        """Let go of a capture that nobody asks about: what is still out is not waited for, and no failure."""
+        with self._lock:
+            self._is_finished = True
+        self._let_go("nobody asked")
+
+    def _let_go(self, reason: str) -> None:
+        companion = self._companion
+        if companion is not None and companion.is_open:
+            companion.send({"op": "end", "id": self.id, "reason": reason})
         _captures.pop(self.id, None)
 
     def raise_problems(self) -> None:

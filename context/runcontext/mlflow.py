@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 import threading
+from functools import partial
 
 from runcontext import log
 
@@ -55,7 +56,7 @@ class MLflowRunContext:
 
         abandoned = self._taken()
         if abandoned is not None:
-            abandoned.finish()
+            abandoned.abandon()
         current = Settings.current(current_program().cwd, is_inside_mlflow=True)
         under_way = Capture(current, attachments=False)
         self._of_thread.capture = under_way
@@ -98,7 +99,11 @@ def _asked() -> Collection[str]:
     registry = sys.modules.get(_REGISTRY)
     providers = getattr(registry, "_run_context_provider_registry", ())
     own = [each for each in providers if type(each).__module__.startswith("mlflow.")]
-    return {tag for each in own for tag in _guarded(f"{each!r} failed", lambda each=each: _said(each), otherwise=())}
+    return {
+        tag
+        for each in own
+        for tag in _guarded(f"MLflow's {type(each).__name__} failed", partial(_said, each), otherwise=())
+    }
 
 
 def _said(provider: Any) -> Collection[str]:
@@ -112,16 +117,20 @@ def _known(tags: Mapping[str, Any]) -> Collection[str]:
 
 def _fitting(tags: Mapping[str, str]) -> dict[str, str]:
     """Leave out what would make a request too long."""
+    from runcontext import codec
+
     kept: dict[str, str] = {}
     characters = 0
     for tag, value in tags.items():
         # As JSON: what is not ASCII is escaped there.
-        size = len(ascii(tag)) + len(ascii(value))
-        if characters + size > MAX_CHARACTERS:
-            log.warn_once(f"inside MLflow tag {tag!r} is left out: all of them exceed {MAX_CHARACTERS:,} characters")
-            continue
-        characters += size
-        kept[tag] = value
+        size = len(codec.dumps([tag, value]))
+        if characters + size <= MAX_CHARACTERS:
+            characters += size
+            kept[tag] = value
+    left_out = [tag for tag in tags if tag not in kept]
+    if left_out:
+        named = f"{left_out[0]!r} and {len(left_out) - 1} more"
+        log.warn_once(f"inside MLflow tags are left out, {named}: together they exceed {MAX_CHARACTERS:,} characters")
     return kept
 
 

@@ -10,7 +10,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
-_INTERPRETERS = ("python", "bash", "sh", "dash", "zsh")
+_PYTHONS = ("python", "pypy")
+_INTERPRETERS = (*_PYTHONS, "bash", "sh", "dash", "zsh")
 _OPTIONS_WITH_VALUE = ("-W", "-X", "-o")
 
 
@@ -83,7 +84,7 @@ class Program:
         """Describe a command in any language that ``runcontext run`` starts as process ``pid``."""
         words = tuple(command)
         cwd = _cwd()
-        script, module = _script_of(words)
+        script, module = _script_of(words, executable)
         file = os.path.abspath(script) if script is not None and cwd is not None else None
         return cls(
             pid=pid,
@@ -140,14 +141,14 @@ def _module_name(name: str) -> str | None:
     return None if name == "__main__" else name.removesuffix(".__main__")
 
 
-def _script_of(words: tuple[str, ...]) -> tuple[str | None, str | None]:
-    """Give the script and the module that the words of a Python or shell command name, each None where they do not."""
-    interpreter = os.path.basename(words[0])
-    if not interpreter.startswith(_INTERPRETERS):
-        return None, None
+def _script_of(words: tuple[str, ...], executable: str) -> tuple[str | None, str | None]:
+    """Give the script and the module that the words of a command name, each None where they do not."""
+    interpreter = os.path.basename(words[0]).rstrip("0123456789.")
+    if interpreter not in _INTERPRETERS:
+        return executable if _is_script(executable) else None, None
     rest = iter(words[1:])
     for word in rest:
-        if word == "-m" and interpreter.startswith("python"):
+        if word == "-m" and interpreter in _PYTHONS:
             return None, next(rest, None)
         if word in ("-c", "-"):
             return None, None
@@ -156,6 +157,14 @@ def _script_of(words: tuple[str, ...]) -> tuple[str | None, str | None]:
         elif not word.startswith("-"):
             return word, None
     return None, None
+
+
+def _is_script(executable: str) -> bool:
+    try:
+        with open(executable, "rb") as file:
+            return file.read(2) == b"#!"
+    except OSError:
+        return False
 
 
 def _cwd() -> str | None:

@@ -88,9 +88,9 @@ _VOCABULARY = frozenset(
     context current decoder delimiter det dist distill drop dummy each empty encoder end eoa eod eoi eop eos eot every
     extra first forced fill generated header image images img initializer instance keep label lang language last latent
     layout learnable mask masked max mean memory middle min mod modifier multi n newline next no noise non null num
-    number one pad padding patch per phoneme placeholder point pos pre prefix prev previous prompt query random reasoning
-    register response row seg sentinel sep separator single skip soft sot source space speaker special speech split
-    start stop sub suffix suppress target tgt think thinking timestamp total transcribe translate two unk
+    number one pad padding patch per phoneme placeholder point pos pre prefix prev previous prompt query random
+    reasoning register response row seg sentinel sep separator single skip soft sot source space speaker special speech
+    split start stop sub suffix suppress target tgt think thinking timestamp total transcribe translate two unk
     unknown video virtual vision visual vocab word
     """.split()
 )
@@ -205,10 +205,10 @@ _START = r"(?:(?<![A-Za-z0-9_\-])|(?<=\\[nrt]))"
 _WORD_START = r"(?:(?<![A-Za-z0-9])|(?<=\\[nrt]))"
 
 # (source of the format, needles in lower case, pattern; its first group is the secret, or else the whole match).
-# Lengths are minima at or below the published ones: issuers lengthen their tokens, and a longer one must go whole.
+# Lengths are minima at or below the published ones: issuers lengthen their tokens, and a longer one goes whole.
 _FORMATS: tuple[tuple[str, tuple[str, ...], str], ...] = (
     (
-        "GitHub Docs, About authentication to GitHub, token formats; gitleaks github-pat, github-oauth, github-app-token",
+        "GitHub Docs, About authentication, token formats; gitleaks github-pat, github-oauth, github-app-token",
         ("ghp_", "gho_", "ghu_", "ghs_", "ghr_"),
         r"gh[pousr]_[A-Za-z0-9_]{16,}",
     ),

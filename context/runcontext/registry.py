@@ -341,6 +341,14 @@ def load(target: str) -> Any:
     return found
 
 
+def own_limit(loaded: Any) -> float | None:
+    """Give the ``timeout`` of a provider or its class in seconds, None where it says nothing usable."""
+    asked = getattr(loaded, "timeout", None)
+    if not isinstance(asked, (int, float)) or isinstance(asked, bool):
+        return None
+    return float(asked) if 0 < asked < float("inf") else None
+
+
 def build(name: str, loaded: Any) -> Any:
     """Make a provider of what was loaded or registered: call a class or a builder, take an instance as it is.
 

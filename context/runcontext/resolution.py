@@ -7,6 +7,7 @@ no record class, and what crosses a process needs no conversion.
 
 from __future__ import annotations
 
+import _thread
 import os
 import posixpath
 import time
@@ -34,8 +35,15 @@ ABSENT = "absent: "
 CALLER = "caller"
 """Who wins a conflict with a tag that the program itself set."""
 
+_at_work = _thread._local()
+
 _KEY_PUNCTUATION = frozenset("_.-/ :")
 _MESSAGE_CHARACTERS = 2_000
+
+
+def provider_at_work() -> str | None:
+    """Give the provider that this thread is running, None for none: what it captures itself must not run it again."""
+    return getattr(_at_work, "name", None)
 
 
 def pending(placement: str) -> Outcome:
@@ -90,6 +98,13 @@ class Resolution:
 
     def run(self, load: Callable[[], Any], method: str = "tags") -> Outcome:
         """Load the provider, ask whether it is in context, and read its facts; never raises what it raises."""
+        outer, _at_work.name = provider_at_work(), self.name
+        try:
+            return self._run(load, method)
+        finally:
+            _at_work.name = outer
+
+    def _run(self, load: Callable[[], Any], method: str) -> Outcome:
         try:
             self.provider = registry.build(self.name, load())
             if not self.provider.in_context():
@@ -211,10 +226,10 @@ def describe_error(error: BaseException) -> str:
 
 def _message(error: BaseException) -> str:
     try:
-        text = str(error)
+        text = str.__str__(str(error))[:_MESSAGE_CHARACTERS]
     except BaseException as worse:  # noqa: BLE001 - a provider's exception may raise when it is read
         text = f"<its message cannot be read: {type(worse).__name__}>"
-    return redaction.redact_text(writable(text[:_MESSAGE_CHARACTERS]))
+    return redaction.redact_text(writable(text))
 
 
 def _checked(tag: str, value: Any) -> str:
@@ -329,13 +344,22 @@ def joined(first: ContextRow, second: ContextRow) -> ContextRow:
     outcomes = dict(first["outcomes"])
     for name, outcome in second["outcomes"].items():
         known = outcomes.get(name)
-        if known is None or known["status"] not in ("captured", "partial"):
-            outcomes[name] = outcome
+        has_facts = known is not None and known["status"] in ("captured", "partial")
+        outcomes[name] = _filled_in(known, outcome) if known is not None and has_facts else outcome
     names = {row["name"] for row in first["attachments"]}
+    conflicting = {row["tag"] for row in first["conflicts"]}
     return {
         "schema": SCHEMA,
         "tags": {**second["tags"], **first["tags"]},
         "outcomes": outcomes,
-        "conflicts": [*first["conflicts"], *second["conflicts"]],
+        "conflicts": [*first["conflicts"], *(row for row in second["conflicts"] if row["tag"] not in conflicting)],
         "attachments": [*first["attachments"], *(row for row in second["attachments"] if row["name"] not in names)],
     }
+
+
+def _filled_in(known: Outcome, more: Outcome) -> Outcome:
+    tags = {**more["tags"], **known["tags"]}
+    reasons = {**more["failures"], **known["failures"]}
+    failures = {fact: reason for fact, reason in reasons.items() if fact not in tags}
+    failing = any(not reason.startswith(ABSENT) for reason in failures.values())
+    return {**known, "status": "partial" if failing else "captured", "tags": tags, "failures": failures}

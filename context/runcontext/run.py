@@ -9,6 +9,7 @@ import time
 
 from runcontext import capture, endings, log, process, resolution
 from runcontext.companion import client
+from runcontext.errors import StoreError
 from runcontext.settings import Settings
 from runcontext.tracking import local
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from runcontext.program import Program
     from runcontext.record import Context, RunRecord, RunStatus
+    from runcontext.tracking.artifacts import Artifacts
     from runcontext.tracking.journal import Journal
 
 _NAME_TAG = "mlflow.runName"
@@ -54,6 +56,7 @@ class Run:
         capture: capture.Capture | None,
         is_joined: bool = False,
         signal_records: str | None = None,
+        watches_signals: bool = True,
     ) -> None:
         """Take over a run that is on disk."""
         identity = folder.identity
@@ -62,8 +65,10 @@ class Run:
         self._parent = parent
         self._capture = capture
         self._is_joined = is_joined
+        self._watches_signals = watches_signals
         self._pid = os.getpid()
         self._journals: dict[int, Journal] = {}
+        self._artifacts: Artifacts | None = None
         self._watched_at: int = identity["start_time"]
         self._signal_records = signal_records or folder.signal_records
         self._params: dict[str, str] = {}
@@ -219,15 +224,11 @@ class Run:
             OSError: it cannot be read.
             ValueError: ``artifact_path`` leads out of the run's artifacts.
         """
-        from runcontext.tracking import artifacts
-
-        artifacts.copy(self._folder.path, local_path, artifact_path)
+        self._kept_artifacts().copy(local_path, artifact_path)
 
     def log_artifacts(self, local_dir: str | os.PathLike[str], artifact_path: str | None = None) -> None:
         """Copy what is in a folder into the run's artifacts; see ``log_artifact``."""
-        from runcontext.tracking import artifacts
-
-        artifacts.copy_contents(self._folder.path, local_dir, artifact_path)
+        self._kept_artifacts().copy_contents(local_dir, artifact_path)
 
     def log_text(self, text: str, artifact_file: str) -> None:
         """Write a text, in UTF-8, as an artifact.
@@ -235,9 +236,14 @@ class Run:
         Raises:
             ValueError: ``artifact_file`` leads out of the run's artifacts.
         """
-        from runcontext.tracking import artifacts
+        self._kept_artifacts().write_text(text, artifact_file)
 
-        artifacts.write_text(self._folder.path, text, artifact_file)
+    def _kept_artifacts(self) -> Artifacts:
+        if self._artifacts is None:
+            from runcontext.tracking.artifacts import Artifacts
+
+            self._artifacts = Artifacts(self._folder.path)
+        return self._artifacts
 
     def _append(self, event: Mapping[str, Any]) -> None:
         endings.forget_exit_code()
@@ -291,11 +297,13 @@ class Run:
     def _close(self) -> None:
         if self._capture is not None:
             self._capture.finish()
+        if self._artifacts is not None:
+            self._artifacts.close()
         for journal in self._journals.values():
             journal.close()
         if _active.get() is self:
             _active.set(self._parent)
-        if not _open:
+        if _signal_folder() is None:
             endings.unwatch_signals()
 
     def _raise_problems(self, error: BaseException | None) -> None:
@@ -340,12 +348,10 @@ def start(
     tracking_uri: str | None,
     providers: list[Any] | None,
     program: Program | None = None,
-    new_run_id: str | None = None,
 ) -> Run:
     """Make a run, join one or resume one; ``runcontext.start_run`` describes the arguments and what is raised.
 
-    Beyond those, ``program`` is what the run describes, None for this process, and ``new_run_id`` the id that a new run
-    is to have.
+    Beyond those, ``program`` is what the run describes, None for this process.
     """
     outer = active()
     if outer is not None and not nested:
@@ -354,16 +360,19 @@ def start(
     folder = _folder_of(program)
     settings = Settings.current(folder)
     store = local.LocalStore.at(tracking_uri or settings.tracking_uri, folder)
-    if run_id is not None:
+    if run_id is not None and run_id != settings.run_id:
         return _entered(_resumed(store, run_id, outer, _start_tags(tags, description, None, None)))
-    joinable = settings.run_id if outer is None and program is None else None
-    if joinable is not None:
-        run = _joined(store, joinable, settings, run_name, _start_tags(tags, description, None, None), providers)
-        if run is not None:
-            return run
-        parent_run_id = parent_run_id or _existing(store, joinable)
+    may_join = outer is None or run_id is not None
+    around = _surrounding(store, settings, is_asked_for=run_id is not None) if may_join else None
+    if around is not None and program is None:
+        is_first = store.claim(around, process.identity(os.getpid()))
+        if is_first or run_id is not None:
+            start_tags = _start_tags(tags, description, None, None)
+            return _joined(store, around, settings, run_name, start_tags, providers, outer, is_first=is_first)
+    if around is not None:
+        parent_run_id = parent_run_id or around.identity["run_id"]
     parent_run_id = parent_run_id or (outer.run_id if outer is not None else None)
-    new_id = new_run_id or local.new_run_id()
+    new_id = local.new_run_id()
     name = run_name or _given_name(tags) or _generated_name(new_id)
     identity = {
         "schema": local.SCHEMA,
@@ -375,19 +384,21 @@ def start(
         "parent_run_id": parent_run_id,
         "tags": _start_tags(tags, description, name, parent_run_id),
         "signal_records": _signal_folder(),
-        **process.identity(program.pid if program is not None else os.getpid()),
+        # Of a command too: this process, not the command's, sees how that ends and puts it on record.
+        **process.identity(os.getpid()),
     }
-    folder = local.RunFolder(store.run_path(new_id), identity)
+    run_folder = local.RunFolder(store.run_path(new_id), identity)
     under_way = capture.Capture(
         settings,
         named=providers,
-        folder=folder,
+        folder=run_folder,
         caller_tags=identity["tags"],
         program=program,
-        records_end=program is None,
+        records_end=True,
     )
-    store.create_run(folder)
-    return _begun(_entered(Run(folder, store, parent=outer, capture=under_way)), under_way)
+    store.create_run(run_folder)
+    run = Run(run_folder, store, parent=outer, capture=under_way, watches_signals=program is None)
+    return _begun(_entered(run), under_way)
 
 
 def _begun(run: Run, under_way: capture.Capture) -> Run:
@@ -418,38 +429,51 @@ def _resumed(store: local.LocalStore, run_id: str, outer: Run | None, tags: Mapp
     return run
 
 
+def _surrounding(store: local.LocalStore, settings: Settings, *, is_asked_for: bool) -> local.RunFolder | None:
+    """Give the run of the surrounding ``runcontext run``, None where there is none, or it is kept elsewhere."""
+    if settings.run_id is None:
+        return None
+    try:
+        return store.open_run(settings.run_id)
+    except StoreError as error:
+        if is_asked_for:
+            raise
+        log.warn_once(f"RUNCONTEXT_RUN_ID: {error}; this run is one of its own")
+        return None
+
+
 def _joined(
     store: local.LocalStore,
-    run_id: str,
+    folder: local.RunFolder,
     settings: Settings,
     run_name: str | None,
     tags: Mapping[str, str],
     providers: list[Any] | None,
-) -> Run | None:
-    """Join the run of the surrounding ``runcontext run``, unless another program has joined it already."""
-    if _existing(store, run_id) is None:
-        log.warn_once(f"RUNCONTEXT_RUN_ID={run_id} names no run in {store.path}: this run is one of its own")
-        return None
-    folder = store.open_run(run_id)
-    if not folder.claim(process.identity(os.getpid())):
-        return None
-    under_way = capture.Capture(
-        settings, named=providers, folder=folder, context_file=local.JOINED_CONTEXT_FILE, caller_tags=tags
-    )
-    run = _begun(_entered(Run(folder, store, parent=None, capture=under_way, is_joined=True)), under_way)
+    outer: Run | None,
+    *,
+    is_first: bool,
+) -> Run:
+    """Join the run of the surrounding ``runcontext run``; the first program to do so adds its own facts to it."""
+    if folder.identity["run_id"] in _open:
+        message = f"run {folder.identity['run_id']} is open in this process already"
+        raise RuntimeError(message)
+    under_way = None
+    if is_first:
+        under_way = capture.Capture(
+            settings, named=providers, folder=folder, context_file=local.JOINED_CONTEXT_FILE, caller_tags=tags
+        )
+    run = _entered(Run(folder, store, parent=outer, capture=under_way, is_joined=True, watches_signals=False))
+    if under_way is not None:
+        _begun(run, under_way)
     named = {_NAME_TAG: run_name} if run_name and not folder.identity["is_named"] else {}
     if tags or named:
         run.set_tags({**tags, **named})
     return run
 
 
-def _existing(store: local.LocalStore, run_id: str) -> str | None:
-    return run_id if os.path.isfile(os.path.join(store.run_path(run_id), "run.json")) else None
-
-
 def _entered(run: Run) -> Run:
     endings.install(end_open_runs, forget_in_child)
-    if not _open:
+    if run._watches_signals and _signal_folder() is None:
         endings.watch_signals(run._signal_records)
     _open[run.run_id] = run
     _active.set(run)
@@ -457,8 +481,11 @@ def _entered(run: Run) -> Run:
 
 
 def _signal_folder() -> str | None:
-    """Give the folder of the run whose signal records count for all runs of this process, None for one's own."""
-    return next((each._signal_records for each in open_runs()), None)
+    """Give the folder of the run whose signal records count for all runs of this process, None for one's own.
+
+    A run whose end another process records takes no part: a signal that ends this one need not end it.
+    """
+    return next((each._signal_records for each in open_runs() if each._watches_signals), None)
 
 
 def active() -> Run | None:

@@ -275,7 +275,21 @@ def _table(pyproject: str | None) -> Mapping[str, Any]:
     except OSError as error:
         log.warn_once(f"{pyproject} cannot be read ({error}): its [tool.runcontext] is not in force")
         return {}
-    return _parsed(pyproject, content) if b"runcontext" in content else {}
+    return _parsed(pyproject, content) if _may_set(content) else {}
+
+
+def _may_set(content: bytes) -> bool:
+    """Say whether a pyproject.toml may have our table: to name runcontext as a dependency must not cost a TOML parser.
+
+    ``[tool.runcontext]`` and ``tool = {runcontext = ...}`` name both words in a line; below ``[tool]`` ours is a key.
+    """
+    for line in content.splitlines():
+        key, sign, _ = line.partition(b"=")
+        if b"tool" in line.partition(b"runcontext")[0] and b"runcontext" in line:
+            return True
+        if sign and key.strip().startswith((b"runcontext", b'"runcontext"', b"'runcontext'")):
+            return True
+    return False
 
 
 def _parsed(pyproject: str, content: bytes) -> Mapping[str, Any]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import select
 import selectors
 import shutil
 import signal
@@ -49,10 +48,10 @@ _OPTIONS = (
     *("-c", "core.quotePath=true"),
 )
 _READ_SIZE = 1 << 16
+_PIPE_SIZE = 1 << 20  # the most that a pipe holds: pipe(7), /proc/sys/fs/pipe-max-size
 _KEPT_BYTES = 64 << 20
 _REASON_LENGTH = 500
 _KILL_SECONDS = 1.0
-_PIPES = 2
 _AT_ONCE = 2
 
 
@@ -174,31 +173,48 @@ class _Call:
         self._digest = hashlib.sha256()
         self._stdout = bytearray()
         self._stderr = bytearray()
-        self._was_killed = False
+        self._is_late = False
+        self._left_a_child = False
         self._pipes = {process.stdout: self._hear, process.stderr: self._hear_error}
         for pipe in self._pipes:
             selector.register(cast("IO[bytes]", pipe), selectors.EVENT_READ, self._read)
-        # Where the end of the process can be seen, nobody waits for a child of it that holds the pipes; elsewhere
-        # than on Linux, 5.3 and newer, their end is its end.
+        # Where its end can be seen (Linux 5.3), a child of it that holds the pipes open keeps nobody waiting.
         self._descriptor: int | None = None
         with contextlib.suppress(AttributeError, OSError):
             self._descriptor = os.pidfd_open(process.pid)
-            selector.register(self._descriptor, selectors.EVENT_READ, self._finish)
+            selector.register(self._descriptor, selectors.EVENT_READ, self._hear_the_rest)
 
     @property
     def is_under_way(self) -> bool:
-        """Whether there is more to hear."""
-        return bool(self._pipes) if self._descriptor is None else not self._has_finished
+        """Whether there may be more to hear."""
+        return bool(self._pipes) or self._descriptor is not None
 
     def _read(self, pipe: IO[bytes]) -> None:
+        if pipe not in self._pipes:
+            return
         chunk = os.read(pipe.fileno(), _READ_SIZE)
         if chunk:
             self._pipes[pipe](chunk)
         else:
             self._close(pipe)
 
-    def _finish(self, _descriptor: int) -> None:
-        pass
+    def _hear_the_rest(self, descriptor: int) -> None:
+        self._selector.unregister(descriptor)
+        os.close(descriptor)
+        self._descriptor = None
+        for pipe in [cast("IO[bytes]", pipe) for pipe in self._pipes]:
+            os.set_blocking(pipe.fileno(), False)
+            with contextlib.suppress(BlockingIOError):
+                for _ in range(_PIPE_SIZE // _READ_SIZE):
+                    self._read(pipe)
+            if pipe in self._pipes:
+                self._left_a_child = True
+                self._close(pipe)
+
+    def _close(self, pipe: IO[bytes]) -> None:
+        self._selector.unregister(pipe)
+        del self._pipes[pipe]
+        pipe.close()
 
     def _hear(self, chunk: bytes) -> None:
         self._size += len(chunk)
@@ -213,21 +229,27 @@ class _Call:
             self._stderr += chunk
 
     def end(self, deadline: float) -> None:
-        """Reap the process; where it is late, or a child of it holds its pipes, kill its group first."""
-        if not self._pipes and _has_ended(self._process, deadline - time.monotonic()):
-            return
-        for pipe in self._pipes:
-            cast("IO[bytes]", pipe).close()
-        self._was_killed = True
+        """Reap the process; where it is late, or left a child with its pipes, its process group is killed first."""
+        self._is_late = self.is_under_way
+        for pipe in [cast("IO[bytes]", pipe) for pipe in self._pipes]:
+            self._close(pipe)
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+        if not self._is_late and not self._left_a_child:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(max(0.0, deadline - time.monotonic()))
+                return
+            self._is_late = True
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
         # One that waits for a file server that is gone cannot even be killed: it is left behind.
-        _has_ended(self._process, _KILL_SECONDS)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(_KILL_SECONDS)
 
     def answer(self, command: str, late: str) -> GitAnswer:
-        """Give what was heard, once the process has ended; one that did its work before it was killed counts."""
+        """Give what was heard, once the process has ended."""
         returncode = self._process.returncode
-        if returncode is None or (returncode < 0 and self._was_killed):
+        if self._is_late or returncode is None:
             return GitAnswer(None, None, self._size, "", f"{command}: {late}")
         reason = ""
         if returncode != 0:
@@ -236,23 +258,6 @@ class _Call:
             reason = f"{command}: an answer of {self._size} bytes"
         whole = bytes(self._stdout) if self._size <= self._keep else None
         return GitAnswer(returncode, whole, self._size, self._digest.hexdigest(), reason)
-
-
-def _has_ended(process: subprocess.Popen[bytes], seconds: float) -> bool:
-    # Popen.wait looks again after 0.5 ms, 1 ms, ...; where there is a descriptor of the process, nobody waits longer
-    # than it takes.
-    with contextlib.suppress(AttributeError, OSError):
-        descriptor = os.pidfd_open(process.pid)
-        try:
-            poll = select.poll()
-            poll.register(descriptor, select.POLLIN)
-            poll.poll(max(0.0, seconds) * 1000)
-        finally:
-            os.close(descriptor)
-        seconds = 0.0
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        process.wait(max(0.0, seconds))
-    return process.returncode is not None
 
 
 def _environment() -> dict[str, str]:

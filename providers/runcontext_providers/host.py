@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import psutil
 
@@ -13,9 +13,11 @@ from runcontext import NotInContext, current_program
 from runcontext_providers._cgroups import ControlGroups
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from runcontext.provider import Placement, TagValue
+
+T = TypeVar("T")
 
 _ARCHITECTURES = {
     "x86_64": "amd64",
@@ -133,20 +135,32 @@ class HostProvider:
 
     def _cpus_available(self) -> str:
         """Give the smallest of the program's affinity and every CPU quota that holds for it."""
-        affinity = _affinity(current_program().pid)
-        quota = self._control_groups().cpu_quota() if psutil.LINUX else None
+        affinity = _of_living(_affinity)
+        quota = _of_living(lambda pid: self._control_groups(pid).cpu_quota()) if psutil.LINUX else None
         available = affinity if quota is None else min(affinity, quota)
         return f"{available:.3f}".rstrip("0").rstrip(".")
 
     def _memory_limit(self) -> str:
-        limit = self._control_groups().memory_limit() if psutil.LINUX else None
+        limit = _of_living(lambda pid: self._control_groups(pid).memory_limit()) if psutil.LINUX else None
         if limit is None:
             message = "no memory limit"
             raise NotInContext(message)
         return str(limit)
 
-    def _control_groups(self) -> ControlGroups:
-        return ControlGroups(current_program().pid, str(self._root))
+    def _control_groups(self, pid: int) -> ControlGroups:
+        return ControlGroups(pid, str(self._root))
+
+
+def _of_living(read: Callable[[int], T]) -> T:
+    """Read what only a living process has; a command may be shorter than the capture that describes it."""
+    pid = current_program().pid
+    try:
+        return read(pid)
+    except (OSError, psutil.Error):
+        if psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
+            raise
+        message = f"process {pid} ended before this was read"
+        raise NotInContext(message) from None
 
 
 def _host_name() -> str | None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from runcontext import OutcomeStatus, RunStatus
 
 if TYPE_CHECKING:
-    from conftest import RunScript
+    from tests.integration.conftest import RunScript
 
 SCRIPT = """
 import runcontext

@@ -607,6 +607,8 @@ def test_no_git_binary_in_odd_repositories(checkout: Checkout, tmp_path: Path, m
     assert detached.outcomes["git"].failures[BRANCH] == "absent: detached HEAD"
     assert COMMIT in capture(tmp_path / "unborn").outcomes["git"].failures
     assert "no git binary" in why_absent(capture(script.parent, checkout.path / "train.py"))
+    (tmp_path / "broken" / ".git").mkdir(parents=True)
+    assert str(tmp_path / "broken" / ".git") in why_absent(capture(tmp_path / "broken"))
     (checkout.path / ".git" / "reftable").mkdir()
     assert "reftable" in capture(checkout.path).outcomes["git"].failures[COMMIT]
 
@@ -741,7 +743,7 @@ def test_a_git_that_hangs(checkout: Checkout, tmp_path: Path, replace_git: Calla
     replace_git(HANG.format(pids=pids))
     started = time.monotonic()
     outcome = capture(checkout.path, checkout.path / "train.py", budget=0.5).outcomes["git"]
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - started < 10
     assert "no answer within 0.5 s" in (outcome.reason or "")
     assert_all_gone(pids)
 
@@ -751,22 +753,52 @@ def test_a_status_that_hangs(checkout: Checkout, tmp_path: Path, replace_git: Ca
     pids = tmp_path / "pids"
     commit = checkout.head()
     replace_git(f'case " $* " in *" status "*) {HANG.format(pids=pids)};; *) exec "$GIT" "$@";; esac')
-    context = capture(checkout.path, checkout.path / "train.py", folder=tmp_path, budget=1.0)
+    context = capture(checkout.path, checkout.path / "train.py", folder=tmp_path, budget=2.0)
     assert context.tags[COMMIT] == commit
     assert context.tags[BRANCH] == "main"
-    assert "git status: no answer within 1 s" in context.outcomes["git"].failures[DIRTY]
+    assert "git status: no answer within 2 s" in context.outcomes["git"].failures[DIRTY]
     assert "git status: no answer" in (context.attachments[0].reason or "")
+    assert_all_gone(pids)
+
+
+def test_a_diff_that_hangs(checkout: Checkout, tmp_path: Path, replace_git: Callable[[str], None]) -> None:
+    """Where only `git diff` hangs the facts are whole, and the patch has the reason."""
+    pids = tmp_path / "pids"
+    replace_git(f'case " $* " in *" diff "*) {HANG.format(pids=pids)};; *) exec "$GIT" "$@";; esac')
+    checkout.write("train.py", "changed\n")
+    context = capture(checkout.path, folder=tmp_path, budget=2.0)
+    assert context.tags[DIRTY] == "true"
+    assert [(file.path, file.reason) for file in context.attachments] == [(None, "git diff: no answer within 2 s")]
     assert_all_gone(pids)
 
 
 def test_a_child_of_git_that_holds_the_pipes(
     checkout: Checkout, tmp_path: Path, replace_git: Callable[[str], None]
 ) -> None:
-    """A git that answers, and leaves a child behind with its pipes, has answered."""
+    """A git that answers, and leaves a child behind with its pipes, has answered; the child is not waited for."""
+    if not hasattr(os, "pidfd_open"):
+        pytest.skip("only Linux shows the end of a process")
     pids = tmp_path / "pids"
     commit = checkout.head()
     replace_git(f'sleep 60 & echo $! >> "{pids}"; "$GIT" "$@"')
-    assert capture(checkout.path, budget=1.0).tags.get(COMMIT, commit) == commit
+    started = time.monotonic()
+    context = capture(checkout.path, checkout.path / "train.py")
+    assert time.monotonic() - started < 10
+    assert context.tags[COMMIT] == commit
+    assert context.tags[DIRTY] == "false"
+    assert_all_gone(pids)
+
+
+def test_a_child_of_git_that_never_stops_writing(
+    checkout: Checkout, tmp_path: Path, replace_git: Callable[[str], None]
+) -> None:
+    """A child that floods the pipes after git has ended holds nobody up."""
+    pids = tmp_path / "pids"
+    replace_git(f'"$GIT" "$@"; code=$?; yes >&2 & echo $! >> "{pids}"; exit $code')
+    started = time.monotonic()
+    context = capture(checkout.path, budget=5.0)
+    assert time.monotonic() - started < 20
+    assert context.tags.get(BRANCH, "main") == "main"
     assert_all_gone(pids)
 
 
@@ -806,7 +838,7 @@ def test_the_programs_own_gitpython_is_whole(checkout: Checkout) -> None:
 # --- how it grows -------------------------------------------------------------------------------------------------
 
 
-def fastest(work: Callable[[], object], times: int = 5) -> float:
+def fastest(work: Callable[[], object], times: int = 3) -> float:
     """Give the shortest time that ``work`` took, in seconds: what other programs on the machine took is not in it."""
     seconds = []
     for _ in range(times):

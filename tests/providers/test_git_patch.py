@@ -391,6 +391,33 @@ def test_a_binary_file_that_holds_a_secret_is_left_out(tree: Path) -> None:
     assert set(applied(tree, patch)) == {b"train.py", b"weights"}
 
 
+def test_what_stands_in_a_secret_files_place_is_not_waited_for(tree: Path) -> None:
+    """A link is not read through; of a named pipe, which git itself cannot read, the reason is git's."""
+    write(tree, {"server.pem": "x\n"})
+    commit(tree)
+    (tree / "server.pem").unlink()
+    (tree / "server.pem").symlink_to("/dev/zero")
+    write(tree, {"train.py": "x\n"})
+    record, _ = patch_of(tree)
+    digest = hashlib.sha256(b"/dev/zero").hexdigest()
+    assert f"left out: server.pem, named like a secret: 9 bytes, sha256 {digest}" in (record.reason or "")
+    (tree / "server.pem").unlink()
+    os.mkfifo(tree / "server.pem")
+    (record,) = attachments(tree)
+    assert record.path is None
+    assert (record.reason or "").startswith("git diff: ")
+
+
+def test_a_binary_file_too_large_to_search_is_left_out(tree: Path) -> None:
+    """What was not searched for secrets is not kept, however small its patch."""
+    write(tree, {"weights": b"\0" * ((32 << 20) + 1)})
+    git(tree, "add", "--all")
+    (tree / "train.py").write_text("x\n")
+    record, patch = patch_of(tree)
+    assert "left out: weights, a binary file too large to be searched" in (record.reason or "")
+    assert set(applied(tree, patch)) == {b"train.py"}
+
+
 def test_nothing_but_secrets(tree: Path) -> None:
     """Where all of the patch was left out there is none, since `git apply` refuses an empty one; the reason says so."""
     write(tree, {".env": "TOKEN=x\n"})

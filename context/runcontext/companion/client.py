@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import _thread
 import atexit
 import os
 import sys
+import time
 
 from runcontext.companion import wire
 
@@ -37,11 +39,25 @@ class Companion:
         self._environment = environment
         self.has_answered = False
         self.pid: int | None = None
+        self._began = time.monotonic()
 
     @property
     def is_open(self) -> bool:
         """Whether it can still be asked; noticed when something is sent or received."""
         return self._channel.is_open
+
+    def is_alive(self) -> bool:
+        """Say whether it can be asked for one more capture: it ends by itself once the program had no run for a while."""
+        return self._channel.has_peer()
+
+    @property
+    def has_unsent(self) -> bool:
+        """Whether something waits for it to be taken."""
+        return self._channel.has_unsent
+
+    def is_silent(self, seconds: float) -> bool:
+        """Say whether it was started so long ago and never shook hands: then it is no companion."""
+        return not self.has_answered and time.monotonic() - self._began > seconds
 
     def ask(self, request: Message) -> None:
         """Send a request for a capture, with the environment where that has changed since the last one."""
@@ -53,6 +69,13 @@ class Companion:
     def send(self, message: Message) -> None:
         """Send a message; one that the companion does not take now waits here."""
         self._channel.send(message)
+
+    def drain(self, seconds: float) -> None:
+        """Wait until all that was sent is taken, for so long at most."""
+        until = time.monotonic() + seconds
+        while self._channel.has_unsent and self._channel.is_open and time.monotonic() < until:
+            self._channel.wait(until - time.monotonic())
+            self._channel.flush()
 
     def receive(self, seconds: float) -> list[Message]:
         """Give what has arrived, waiting so long at most for something to arrive."""
@@ -127,10 +150,13 @@ def _spawn(command: list[str], environment: Mapping[str, str], descriptor: int) 
             setsigmask=(),
         )
         try:
-            os.waitpid(pid, 0)
+            _, status = os.waitpid(pid, 0)
         except ChildProcessError:
             # SIGCHLD is ignored, or a thread that waits for every child was faster.
             return
+    if status:
+        message = "the shell could not start another process"
+        raise OSError(message)
 
 
 class _UnseenChild:
@@ -163,13 +189,14 @@ def _has_ended_child() -> bool:
         return False
 
 
+_starting = _thread.allocate_lock()
 _current: Companion | None = None
 _owner_pid = 0
 
 
 def current() -> Companion | None:
     """Give the companion of this process, None where none is alive."""
-    if _current is None or _owner_pid != os.getpid() or not _current.is_open:
+    if _current is None or _owner_pid != os.getpid() or not _current.is_alive():
         return None
     return _current
 
@@ -177,15 +204,17 @@ def current() -> Companion | None:
 def ensure(preload: Iterable[Iterable[str]]) -> Companion | None:
     """Give the companion of this process, starting one where none is alive; None where none can be started."""
     global _current, _owner_pid  # noqa: PLW0603 - a process has one companion
-    if current() is None:
-        _current = start(preload)
-        _owner_pid = os.getpid()
-    return _current
+    with _starting:
+        if current() is None:
+            _current = start(preload)
+            _owner_pid = os.getpid()
+        return _current
 
 
 def forget() -> None:
     """Close the connection: in a forked child, which has no companion, and at the program's end."""
-    global _current  # noqa: PLW0603 - as above
+    global _current, _starting  # noqa: PLW0603 - as above
+    _starting = _thread.allocate_lock()
     if _current is not None:
         _current.close()
         _current = None

@@ -14,7 +14,7 @@ import time
 
 from runcontext import entry_points, process, registry, resolution, settings
 from runcontext.companion import wire
-from runcontext.tracking.local import ATTACHMENTS_FOLDER, RunFolder
+from runcontext.tracking.local import RunFolder
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,14 +28,14 @@ if TYPE_CHECKING:
 CHANNEL_DESCRIPTOR = 3
 """The descriptor on which the companion finds its caller: neither 0 nor 1, where other programs speak."""
 
-MARK = {"RUNCONTEXT_COMPANION": "0"}
-"""What the companion adds to its environment, so that no run inside it starts another."""
+MARK = {"RUNCONTEXT_COMPANION": "0", "RUNCONTEXT_PROVIDERS": ",".join(registry.BUILT_IN)}
+"""What the companion adds to its environment: what its providers start has no companion, and runs no plugin."""
 
 IDLE_SECONDS = 10.0
 """How long the companion stays after the last run has ended."""
 
 _FIRST_WORKERS = 2
-_MOST_WORKERS = 32
+_MOST_WORKERS = 128
 _PATIENCE_SECONDS = 0.25
 """How long the other providers wait behind one that is slow before they get a worker of their own."""
 
@@ -213,7 +213,7 @@ class Supervisor:
 
     def _on_capture(self, request: Message) -> None:
         if request["environment"] is not None:
-            self._environment = {**request["environment"], **MARK}
+            self._environment = {**_without_toggles(request["environment"]), **MARK}
         capture = Capture(request, self._environment)
         self._captures[capture.id] = capture
         capture.write()
@@ -229,7 +229,7 @@ class Supervisor:
 
     def _provider_job(self, capture: Capture, row: Message) -> Job:
         seconds = row["limit_seconds"] if row["limit_seconds"] is not None else registry.DEFAULT_LIMIT_SECONDS
-        folder = None if capture.folder is None else os.path.join(capture.folder.path, "artifacts", ATTACHMENTS_FOLDER)
+        folder = None if capture.folder is None else capture.folder.attachments(capture.context_file)
         message = {
             **self._job_message(capture),
             **row,
@@ -286,25 +286,35 @@ class Supervisor:
 
     def _on_worker(self, worker: Worker) -> None:
         for message in worker.channel.receive():
-            if message["op"] == "done":
-                worker.is_tainted = bool(message["tainted"])
-                worker.is_stalled = False
-                worker.job = None
-                if worker.is_tainted or len(self._workers) > _FIRST_WORKERS:
-                    worker.channel.close()
-            elif worker.job is not None:
-                self._on_answer(worker.job, message)
+            try:
+                self._on_worker_message(worker, message)
+            except (KeyError, TypeError, AttributeError):
+                # A provider has written into the connection: nothing else that comes from there is to be believed.
+                worker.channel.close()
         if not worker.channel.is_open:
             self._bury(worker)
+
+    def _on_worker_message(self, worker: Worker, message: Message) -> None:
+        if message["op"] == "done":
+            worker.is_tainted = bool(message["tainted"])
+            worker.is_stalled = False
+            worker.job = None
+            if worker.is_tainted or len(self._workers) > _FIRST_WORKERS:
+                worker.channel.close()
+        elif worker.job is not None:
+            self._on_answer(worker.job, message)
 
     def _on_answer(self, job: Job, message: Message) -> None:
         capture = job.capture
         if message["op"] == "scanned":
             self._on_scanned(job, message["entry_points"])
+        elif message["op"] == "limit":
+            job.seconds = message["seconds"]
         elif message["op"] == "elsewhere":
             placement = message["placement"]
             target, path = job.message["target"], capture.program["sys_path"]
             entry_points.remember_placement(path, capture.cache_folder, target, placement)
+            capture.outcomes[job.name] = resolution.pending("thread")
             self._caller.send({"op": "elsewhere", "id": capture.id, "name": job.name, "placement": placement})
         elif message["op"] == "facts":
             capture.take(job.name, {**message["outcome"], "status": "pending"})
@@ -355,7 +365,7 @@ class Supervisor:
         # One that closed its end by itself is about to end; one that was dismissed has no say.
         reason = _end(worker, _FAREWELL_SECONDS if worker.job is not None else 0.0)
         if worker.job is not None:
-            self._fail(worker.job, f"its worker process {reason}")
+            self._fail(worker.job, f"its worker process {worker.channel.problem or reason}")
 
     def _fail(self, job: Job, reason: str, status: str = "failed") -> None:
         capture = job.capture
@@ -461,6 +471,11 @@ def _record_end(folder: RunFolder) -> None:
     journal.close()
 
 
+def _without_toggles(environment: dict[str, str]) -> dict[str, str]:
+    """Leave out the toggles of single providers: they would win over ``MARK``."""
+    return {name: value for name, value in environment.items() if not name.startswith(settings.PROVIDER_VARIABLE)}
+
+
 def _module(job: Job) -> str:
     return str(job.message.get("target", _SCAN)).partition(":")[0]
 
@@ -484,10 +499,12 @@ def _end(worker: Worker, patience_seconds: float) -> str:
     while status is None and time.monotonic() < until:
         time.sleep(0.002)
         status = _exit_status(worker.pid)
-    try:
-        os.killpg(worker.pid, signal.SIGKILL)
-    except OSError:
-        pass
+    for kill in (os.killpg, os.kill) if status is None else (os.killpg,):
+        try:
+            kill(worker.pid, signal.SIGKILL)
+        except OSError:
+            # It is gone, or a provider has led it out of its group.
+            continue
     if status is None:
         os.waitpid(worker.pid, 0)
         return "lost its connection"
@@ -501,6 +518,8 @@ def _exit_status(pid: int) -> int | None:
 
 def _described(status: int) -> str:
     code = os.waitstatus_to_exitcode(status)
+    if code == os.EX_IOERR:
+        return "lost its connection to the companion"
     if code >= 0:
         return f"exited with status {code}"
     try:

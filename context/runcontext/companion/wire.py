@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _socket
+import _thread
 import os
 import select
 
@@ -18,6 +19,9 @@ LIMIT_BYTES = 64 * 1024 * 1024
 """One message may be so long; a peer that sends more is taken for broken."""
 
 _CHUNK_BYTES = 256 * 1024
+_MOST_CHUNKS = 16
+"""So much is read at a time: a peer that never stops must not hold its reader."""
+
 # A program may have set SIGPIPE back to its deadly default, as command-line tools do: our write must not raise it.
 _SEND_FLAGS = getattr(_socket, "MSG_NOSIGNAL", 0) | getattr(_socket, "MSG_DONTWAIT", 0)
 _RECEIVE_FLAGS = getattr(_socket, "MSG_DONTWAIT", 0)
@@ -26,7 +30,8 @@ _RECEIVE_FLAGS = getattr(_socket, "MSG_DONTWAIT", 0)
 class Channel:
     """One end of a socket pair. It never blocks in sending; what the peer does not take yet waits here.
 
-    ``is_open`` turns False for good when the peer is gone, sends what is no message, or somebody closed the descriptor.
+    ``is_open`` turns False for good when the peer is gone, sends what is no message, or somebody closed the descriptor;
+    ``problem`` then says what was wrong with what it sent.
     """
 
     def __init__(self, descriptor: int) -> None:
@@ -35,7 +40,11 @@ class Channel:
         self._identity = descriptors.identity(descriptor)
         self._unsent = bytearray()
         self._unread = bytearray()
+        # Threads that each start a run send at once.
+        self._sending = _thread.RLock()
+        self._is_heard = True
         self.is_open = True
+        self.problem: str | None = None
 
     @property
     def descriptor(self) -> int:
@@ -49,24 +58,42 @@ class Channel:
 
     def send(self, message: Message) -> None:
         """Send a message, or as much of it as the peer takes now."""
-        self._unsent += (codec.dumps(message) + "\n").encode()
-        self.flush()
+        line = (codec.dumps(message) + "\n").encode()
+        with self._sending:
+            self._unsent += line
+            self.flush()
 
     def flush(self) -> None:
         """Send more of what waits."""
-        while self._unsent and self._is_usable():
-            try:
-                sent = self._socket.send(self._unsent, _SEND_FLAGS)
-            except BlockingIOError:
-                return
-            except OSError:
-                self.close()
-                return
-            del self._unsent[:sent]
+        with self._sending:
+            while self._unsent and self._is_usable():
+                try:
+                    sent = self._socket.send(self._unsent[:_CHUNK_BYTES], _SEND_FLAGS) if self._is_heard else 0
+                except BlockingIOError:
+                    return
+                except OSError:
+                    self._is_heard = False
+                if not self._is_heard:
+                    # What the peer has said before it went is still to be received.
+                    self._unsent.clear()
+                    return
+                del self._unsent[:sent]
+
+    def has_peer(self) -> bool:
+        """Say whether there is still somebody at the other end, as far as that can be told without waiting."""
+        if not self._is_heard or not self._is_usable():
+            return False
+        if not hasattr(select, "poll"):
+            return True
+        poll = select.poll()
+        poll.register(self.descriptor, 0)
+        return not poll.poll(0)
 
     def receive(self) -> list[Message]:
         """Give the messages that have arrived, without waiting."""
-        while self._is_usable():
+        for _ in range(_MOST_CHUNKS):
+            if not self._is_usable():
+                break
             try:
                 chunk = self._socket.recv(_CHUNK_BYTES, _RECEIVE_FLAGS)
             except BlockingIOError:
@@ -78,7 +105,7 @@ class Channel:
                 break
             self._unread += chunk
             if len(self._unread) > LIMIT_BYTES and b"\n" not in self._unread:
-                self.close()
+                self._refuse(f"sent more than {LIMIT_BYTES // 1024**2} MiB at once")
             elif len(chunk) < _CHUNK_BYTES:
                 break
         return self._complete()
@@ -115,10 +142,14 @@ class Channel:
             messages: list[Any] = [codec.loads(line.decode()) for line in lines]
         except ValueError:
             messages = [None]
-        if not all(isinstance(message, dict) for message in messages):
-            self.close()
+        if not all(isinstance(message, dict) and "op" in message for message in messages):
+            self._refuse("sent what is no message")
             return []
         return messages
+
+    def _refuse(self, problem: str) -> None:
+        self.problem = problem
+        self.close()
 
 
 def pair() -> tuple[int, int]:

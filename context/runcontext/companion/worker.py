@@ -10,12 +10,13 @@ from runcontext.companion.wire import Channel
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
     from typing import Any, NoReturn
 
     from runcontext.companion.wire import Message
 
 _LONGER_THAN_ANY_WAIT_SECONDS = 3_600.0
+_LONGER_THAN_ANY_ALARM_SECONDS = 1e8
 _GRACE_SECONDS = 5.0
 
 
@@ -46,15 +47,27 @@ def _preload(module: str) -> None:
 
 def _run(job: Message, channel: Channel) -> None:
     _become(job)
-    limit = _Limit(job["seconds"])
+    limit = _Limit()
+    limit.set(job["seconds"])
+    tether = _Tether(channel.descriptor)
+    tether.hold()
     try:
         if job["op"] == "scan":
-            _scan(job, channel)
+            answers = _scan(job)
         else:
-            _resolve(job, channel)
+            answers = _resolve(job, channel, limit)
+        for answer in answers:
+            tether.let_go()
+            _send(channel, answer)
+            tether.hold()
     finally:
         limit.lift()
-    _send(channel, {"op": "done", "tainted": _has_left_something()})
+    is_tainted = _has_left_something()
+    if not is_tainted:
+        tether.let_go()
+    _send(channel, {"op": "done", "tainted": is_tainted})
+    if not channel.is_open:
+        os._exit(os.EX_IOERR)
 
 
 def _send(channel: Channel, message: Message) -> None:
@@ -67,18 +80,56 @@ def _send(channel: Channel, message: Message) -> None:
 class _Limit:
     """The kernel's own alarm: it ends a worker that outlived its companion, even one that hangs in C."""
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self) -> None:
         import signal
 
         self._signal = signal
-        if hasattr(signal, "setitimer"):
-            signal.signal(signal.SIGALRM, signal.SIG_DFL)
-            signal.setitimer(signal.ITIMER_REAL, seconds + _GRACE_SECONDS)
+
+    def set(self, seconds: float) -> None:
+        """Start the alarm, or start it anew: the job may take so long from now."""
+        if hasattr(self._signal, "setitimer"):
+            self._signal.signal(self._signal.SIGALRM, self._signal.SIG_DFL)
+            alarm_seconds = min(seconds, _LONGER_THAN_ANY_ALARM_SECONDS) + _GRACE_SECONDS
+            self._signal.setitimer(self._signal.ITIMER_REAL, alarm_seconds)
 
     def lift(self) -> None:
         """Stop the alarm: the job is over."""
         if hasattr(self._signal, "setitimer"):
             self._signal.setitimer(self._signal.ITIMER_REAL, 0)
+
+
+class _Tether:
+    """Ties this process group, what providers left in it included, to the companion's end of the connection.
+
+    The kernel itself ends all of it when that end is closed, even what hangs in C (fcntl(2), F_SETOWN and F_SETSIG).
+    It is let go while something is sent: room to send would do the same. Elsewhere than on Linux the alarm must do.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def hold(self) -> None:
+        """Tie it; no word of the companion's may be expected until it is let go."""
+        self._set(is_held=True)
+
+    def let_go(self) -> None:
+        """Untie it."""
+        self._set(is_held=False)
+
+    def _set(self, *, is_held: bool) -> None:
+        import fcntl
+        import signal
+
+        if not hasattr(fcntl, "F_SETSIG"):
+            return
+        try:
+            fcntl.fcntl(self._descriptor, fcntl.F_SETSIG, signal.SIGKILL)
+            fcntl.fcntl(self._descriptor, fcntl.F_SETOWN, -os.getpid() if os.getpgrp() == os.getpid() else os.getpid())
+            flags = fcntl.fcntl(self._descriptor, fcntl.F_GETFL) & ~os.O_ASYNC
+            fcntl.fcntl(self._descriptor, fcntl.F_SETFL, flags | (os.O_ASYNC if is_held else 0))
+        except OSError:
+            # A provider has closed it.
+            return
 
 
 def _become(job: Message) -> None:
@@ -95,34 +146,38 @@ def _become(job: Message) -> None:
         os.chdir(os.sep)
 
 
-def _scan(job: Message, channel: Channel) -> None:
+def _scan(job: Message) -> Iterator[Message]:
     import importlib_metadata
 
     path = job["program"]["sys_path"]
     found = entry_points.scan(path, importlib_metadata)
     entry_points.store(path, job["cache_folder"], found)
-    _send(channel, {"op": "scanned", "entry_points": [each.to_json() for each in found]})
+    yield {"op": "scanned", "entry_points": [each.to_json() for each in found]}
 
 
-def _resolve(job: Message, channel: Channel) -> None:
+def _resolve(job: Message, channel: Channel, limit: _Limit) -> Iterator[Message]:
     loaded: list[Any] = []
 
     def load() -> Any:
         loaded.append(registry.load(job["target"]))
+        seconds = registry.own_limit(loaded[0]) if job["limit_seconds"] is None else None
+        if seconds is not None:
+            limit.set(seconds)
+            _send(channel, {"op": "limit", "seconds": seconds})
         return loaded[0]
 
     if not job["is_placed"]:
         asked = _asked_placement(load)
         if asked is not None:
-            _send(channel, {"op": "elsewhere", "placement": asked})
+            yield {"op": "elsewhere", "placement": asked}
             return
     one = resolution.Resolution(job["name"], job["placement"])
     one.run(lambda: loaded[0] if loaded else load(), job["method"])
     wants_attachments = job["attachments"] and job["method"] == "tags" and one.wants_attachments()
     if wants_attachments:
-        _send(channel, {"op": "facts", "outcome": one.outcome})
+        yield {"op": "facts", "outcome": one.outcome}
         one.run_attachments(job["folder"])
-    _send(channel, {"op": "outcome", "outcome": one.outcome, "attachments": one.attachments})
+    yield {"op": "outcome", "outcome": one.outcome, "attachments": one.attachments}
 
 
 def _asked_placement(load: Any) -> str | None:

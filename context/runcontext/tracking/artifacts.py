@@ -1,56 +1,161 @@
-"""Copies what a run produced into its folder, and never out of it."""
+"""Copies what a run produced into its folder, and never out of it.
+
+What cannot be read is the caller's to know, and raises. What cannot be kept (a full disk, a stale mount) never raises
+into the program: it is tried again with the next artifact and at the end of the run.
+"""
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
+import stat
 
+from runcontext import log
 from runcontext.files import replace_file
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
-def copy(run_folder: str, local_path: str | os.PathLike[str], artifact_path: str | None) -> None:
-    """Copy a file or a folder into the run's artifacts, below ``artifact_path``.
+_CALLERS_ERRORS = (errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG)
 
-    Raises:
-        OSError: it cannot be read, or there is no room for it.
-        ValueError: ``artifact_path`` leads out of the artifacts.
+
+class Artifacts:
+    """The artifacts of one run.
+
+    Args:
+        run_folder: the run's folder; they go below its ``artifacts``.
     """
-    source = os.path.normpath(os.fspath(local_path))
-    target = os.path.join(_place(run_folder, artifact_path), os.path.basename(source))
-    if os.path.isdir(source):
-        shutil.copytree(source, target, dirs_exist_ok=True)
-    else:
-        _copy_file(source, target)
+
+    def __init__(self, run_folder: str) -> None:
+        """Remember the place; nothing is touched yet."""
+        self._root = os.path.join(run_folder, "artifacts")
+        self._runs = os.path.realpath(os.path.dirname(run_folder))
+        self._waiting: list[tuple[str, Callable[[], None]]] = []
+
+    def copy(self, local_path: str | os.PathLike[str], artifact_path: str | None) -> None:
+        """Copy a file or a folder into the run's artifacts, below ``artifact_path``.
+
+        Raises:
+            OSError: it cannot be read.
+            ValueError: ``artifact_path`` leads out of the artifacts.
+        """
+        source = os.path.abspath(os.fspath(local_path))
+        target = os.path.join(self._place(artifact_path), os.path.basename(source))
+        self._keep(target, lambda: self._copy(source, target))
+
+    def copy_contents(self, local_dir: str | os.PathLike[str], artifact_path: str | None) -> None:
+        """Copy what is in a folder into the run's artifacts, below ``artifact_path``; raises as ``copy`` does."""
+        source = os.path.abspath(os.fspath(local_dir))
+        target = self._place(artifact_path)
+        self._keep(target, lambda: self._copy_folder(source, target))
+
+    def write_text(self, text: str, artifact_file: str) -> None:
+        """Write a text as an artifact, in UTF-8.
+
+        Raises:
+            ValueError: ``artifact_file`` leads out of the artifacts, or names no file.
+        """
+        target = self._place(artifact_file)
+        if target == self._root or not os.path.basename(artifact_file):
+            message = f"artifact file {artifact_file!r} names no file; a relative path within the artifacts is expected"
+            raise ValueError(message)
+        content = text.encode("utf-8", "backslashreplace")
+        self._keep(target, lambda: _write(target, content))
+
+    def close(self) -> None:
+        """Try once more what could not be kept, and say what is lost."""
+        self._retry()
+        for target, _ in self._waiting:
+            log.warn_once(f"the artifact {target} could not be written and is lost")
+        self._waiting.clear()
+
+    def _keep(self, target: str, work: Callable[[], None]) -> None:
+        self._retry()
+        try:
+            work()
+        except _NotKeptError as error:
+            log.warn_once(f"cannot write the artifact {target} ({error}): it is tried again until the run ends")
+            self._waiting.append((target, work))
+
+    def _copy(self, source: str, target: str) -> None:
+        if os.path.isdir(source):
+            self._copy_folder(source, target)
+        else:
+            _copy_file(source, target)
+
+    def _copy_folder(self, source: str, target: str) -> None:
+        if os.path.realpath(source) == self._runs:
+            # The store is often within the folder that is logged; a copy of it would hold a copy of itself.
+            return
+        names = os.listdir(source)
+        with _Keeping():
+            os.makedirs(target, exist_ok=True)
+        for name in sorted(names):
+            self._copy(os.path.join(source, name), os.path.join(target, name))
+
+    def _retry(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for target, work in waiting:
+            try:
+                work()
+            except (_NotKeptError, OSError):
+                self._waiting.append((target, work))
+
+    def _place(self, artifact_path: str | None) -> str:
+        if artifact_path is None:
+            return self._root
+        relative = os.path.normpath(artifact_path)
+        if os.path.isabs(relative) or relative.split(os.sep)[0] == os.pardir or "\0" in relative:
+            message = (
+                f"artifact path {artifact_path!r} leads out of the run's artifacts;"
+                " a relative path within them is expected"
+            )
+            raise ValueError(message)
+        return os.path.normpath(os.path.join(self._root, relative))
 
 
-def copy_contents(run_folder: str, local_dir: str | os.PathLike[str], artifact_path: str | None) -> None:
-    """Copy what is in a folder into the run's artifacts, below ``artifact_path``; raises as ``copy`` does."""
-    shutil.copytree(os.fspath(local_dir), _place(run_folder, artifact_path), dirs_exist_ok=True)
+class _NotKeptError(Exception):
+    """The store has no room for an artifact, or is gone; as against a source that cannot be read."""
 
 
-def write_text(run_folder: str, text: str, artifact_file: str) -> None:
-    """Write a text as an artifact, in UTF-8; raises as ``copy`` does."""
-    replace_file(_place(run_folder, artifact_file), text.encode("utf-8", "backslashreplace"))
+class _Keeping:
+    """Within it, an OSError is the store's; what the names themselves make impossible stays the caller's."""
+
+    def __enter__(self) -> None:
+        """Enter; nothing is prepared."""
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        """Turn the store's errors into one that is not raised into the program."""
+        if isinstance(error, OSError) and error.errno not in _CALLERS_ERRORS:
+            raise _NotKeptError(error) from error
 
 
 def _copy_file(source: str, target: str) -> None:
-    os.makedirs(os.path.dirname(target), exist_ok=True)
-    temporary = f"{target}.{os.getpid()}.tmp"
+    if not stat.S_ISREG(os.stat(source).st_mode):
+        message = f"{source} is neither a file nor a folder"
+        raise OSError(message)
+    with open(source, "rb"):
+        # It can be read: what goes wrong from here on is the store's.
+        temporary = f"{target}.{os.getpid()}.tmp"
+    with _Keeping():
+        os.makedirs(os.path.dirname(target), exist_ok=True)
+        try:
+            shutil.copy2(source, temporary)
+            os.replace(temporary, target)
+        except BaseException:
+            _remove(temporary)
+            raise
+
+
+def _remove(temporary: str) -> None:
     try:
-        shutil.copy2(source, temporary)
-        os.replace(temporary, target)
-    except BaseException:
-        if os.path.exists(temporary):
-            os.unlink(temporary)
-        raise
+        os.unlink(temporary)
+    except OSError:
+        return
 
 
-def _place(run_folder: str, artifact_path: str | None) -> str:
-    root = os.path.join(run_folder, "artifacts")
-    if artifact_path is None:
-        return root
-    relative = os.path.normpath(artifact_path)
-    if os.path.isabs(relative) or relative.split(os.sep)[0] == os.pardir:
-        message = f"artifact path {artifact_path!r} leads out of the run's artifacts: name one within them"
-        raise ValueError(message)
-    return os.path.join(root, relative)
+def _write(target: str, content: bytes) -> None:
+    with _Keeping():
+        replace_file(target, content)

@@ -6,7 +6,8 @@
             run.json        identity, written once
             events/<host>-<pid>-<start>.jsonl   a journal for each writing process
             context.json    the whole context, reasons included; context.joined.json of a program that joined the run
-            artifacts/      what was logged, and the context's attachments below artifacts/context/
+            artifacts/      what was logged; below context/ the context's attachments, below context.joined/
+                            those of a program that joined the run
             SIGTERM.txt     where the program was when that signal ended it
 
 Every file says ``"schema": 1``. Times are milliseconds since the epoch, UTC.
@@ -31,7 +32,6 @@ SCHEMA = 1
 CONTEXT_FILE = "context.json"
 JOINED_CONTEXT_FILE = "context.joined.json"
 JOINED_MARK = "joined.json"
-ATTACHMENTS_FOLDER = "context"
 END_REASON_TAG = "end.reason"
 """The tag that says why a run ended as it did."""
 
@@ -80,10 +80,9 @@ class RunFolder:
         """What run.json says."""
         return self._identity
 
-    @property
-    def attachments(self) -> str:
-        """Where the context's attachments go."""
-        return os.path.join(self.path, "artifacts", ATTACHMENTS_FOLDER)
+    def attachments(self, context_file: str) -> str:
+        """Give where a context's attachments go; a joining program's own overwrite none of its run's."""
+        return os.path.join(self.path, "artifacts", context_file.removesuffix(".json"))
 
     def set_aside_signal_records(self) -> None:
         """Keep the records of signals that ended an earlier process from being taken for those of the next one."""
@@ -164,6 +163,18 @@ class LocalStore:
             run.create()
         except OSError as error:
             message = f"cannot keep runs in {self.path}: {error}; {_CHOOSE}"
+            raise StoreError(message) from error
+
+    def claim(self, run: RunFolder, identity: Mapping[str, Any]) -> bool:
+        """Be the one program that joins ``run``; False where another was faster.
+
+        Raises:
+            StoreError: the run's folder cannot be written; the message says why.
+        """
+        try:
+            return run.claim(identity)
+        except OSError as error:
+            message = f"cannot join the run in {run.path}: {error}; unset RUNCONTEXT_RUN_ID to start a run of its own"
             raise StoreError(message) from error
 
     def open_run(self, run_id: str) -> RunFolder:

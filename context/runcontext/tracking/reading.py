@@ -53,6 +53,9 @@ def search_runs(
         record = _read_run(store.run_path(run_id))
         if record is not None and (experiment_names is None or record.experiment_name in experiment_names):
             found.append(record)
+        if max_results is not None and len(found) >= max_results:
+            # Ids sort by time: what comes now is older.
+            break
     found.sort(key=lambda record: (record.start_time, record.run_id), reverse=True)
     return found[:max_results]
 
@@ -64,15 +67,15 @@ def find_run(store: LocalStore, words: str) -> RunRecord:
         StoreError: none or several fit; the message lists them.
     """
     ids = sorted(_run_ids(store), reverse=True)
-    wanted = words.lower()
-    fitting = [each for each in ids if each.startswith(wanted) or each.endswith(wanted)]
-    if wanted == _LATEST or not fitting:
-        runs = search_runs(store)
-        named = [run for run in runs if run.run_name == words]
-        if named or not runs or wanted != _LATEST:
-            return _only(named, words, store)
-        return runs[0]
-    return _only([get_run(store, each) for each in fitting], words, store)
+    if not ids:
+        message = f"no runs in {store.path}; `runcontext run -- COMMAND` and start_run() make them"
+        raise StoreError(message)
+    if words == _LATEST:
+        return _only(search_runs(store, max_results=1), words, store)
+    fitting = [each for each in ids if each.startswith(words.lower()) or each.endswith(words.lower())]
+    if fitting:
+        return _only([get_run(store, each) for each in fitting], words, store)
+    return _only([run for run in search_runs(store) if run.run_name == words], words, store)
 
 
 def read_context(store: LocalStore, run_id: str) -> Context | None:
@@ -102,8 +105,10 @@ def _only(found: list[RunRecord], words: str, store: LocalStore) -> RunRecord:
     if len(found) == 1:
         return found[0]
     listed = ", ".join(f"{each.run_id[-8:]} {each.run_name}" for each in found[:5])
-    several = f"{len(found)} runs are called or begin or end with {words!r}: {listed}"
-    message = several if found else f"no run is called, or begins or ends with {words!r} in {store.path}"
+    more = f" and {len(found) - 5} more" if len(found) > 5 else ""
+    several = f"{len(found)} runs fit {words!r}: {listed}{more}; the last 8 digits name one of them"
+    none = f"no run in {store.path} is called {words!r}, and no run's id begins or ends so; `runcontext ls` lists them"
+    message = several if found else none
     raise StoreError(message)
 
 

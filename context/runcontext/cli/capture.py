@@ -1,0 +1,29 @@
+"""``runcontext capture``: the context that a run started here and now would have; nothing is kept.
+
+``--json`` prints ``{"schema": 1, "tags": {tag: value}, "outcomes": {provider: {"status", "reason", "seconds",
+"started_at", "placement", "tags", "failures", "redacted"}}, "conflicts": [{"tag", "winner", "losers"}], "attachments":
+[{"name", "provider", "path", "size_bytes", "sha256", "reason", "redacted"}]}``, as ``context.json`` of a run holds it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from runcontext import fluent
+from runcontext.cli import context, output
+from runcontext.cli.output import Column, Table
+
+if TYPE_CHECKING:
+    import argparse
+
+
+def main(options: argparse.Namespace) -> int:
+    """Capture and print; the status is 0 whatever is not there, for that is what was asked."""
+    captured = fluent.resolve_context()
+    if options.json:
+        output.print_json(captured.to_json())
+        return 0
+    columns = (Column("Attachment", 16), Column("Provider", 10), Column("Bytes", is_number=True), Column("Why not", 16))
+    attachments = Table("", columns, context.attachment_rows(captured), "attachment")
+    output.print_tables([*context.tables(captured, captured.tags), attachments])
+    return 0
