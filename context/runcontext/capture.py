@@ -7,7 +7,7 @@ import os
 import sys
 import time
 
-from runcontext import entry_points, log, registry, resolution
+from runcontext import endings, entry_points, log, registry, resolution
 from runcontext.companion import client
 from runcontext.errors import ProviderError
 from runcontext.program import current_program, describe
@@ -26,6 +26,12 @@ if TYPE_CHECKING:
     from runcontext.tracking.local import RunFolder
 
 _GLANCE_SECONDS = 0.05
+_HANDSHAKE_SECONDS = (0.5, 2.0)
+"""What was started as a companion and has not said so after half the deadline, within these bounds, is none."""
+
+_FAREWELL_SECONDS = 0.5
+"""How long the end of a run waits for the companion to take what it was told last: 200 kB fit at once."""
+
 _captures: dict[str, Capture] = {}
 _receiving = _thread.allocate_lock()
 _count = 0
@@ -82,6 +88,8 @@ class Capture:
         self._companion: client.Companion | None = None
         self._lock = _thread.RLock()
         self._is_finished = False
+        self._is_kept = True
+        self._has_lost_companion = False
         self._began = time.monotonic()
 
     # --- what runs ----------------------------------------------------------------------------------------------
@@ -92,7 +100,11 @@ class Capture:
         known_names = registry.BUILT_IN.keys()
         if found is None and any(isinstance(each, str) and each not in known_names for each in named or ()):
             found = entry_points.scan(sys.path)
-        return registry.plan(found, self._settings, named=named), found is None and named is None
+        specs = registry.plan(found, self._settings, named=named)
+        at_work = resolution.provider_at_work()
+        if at_work is not None:
+            _leave_to_the_outer(specs, at_work)
+        return specs, found is None and named is None and at_work is None
 
     def begin(self) -> None:
         """Run what runs inline, put that on disk, and set the rest going; never raises what a provider raises."""
@@ -116,6 +128,8 @@ class Capture:
         """Run a provider in this thread, and say whether it has facts for the companion too."""
         one = resolution.Resolution(spec.name, "inline", reraise_interrupt=_is_main_thread())
         outcome = one.run(lambda: _loaded(spec))
+        if outcome["status"] == "failed":
+            endings.forget_exit_code()
         has_more = outcome["status"] in ("captured", "partial") and hasattr(one.provider, "companion_tags")
         self._outcomes[spec.name] = {**outcome, "status": "pending"} if has_more else outcome
         self._report(spec.name)
@@ -194,6 +208,7 @@ class Capture:
             with self._lock:
                 self._outcomes[message["name"]] = message["outcome"]
                 self._attachments.extend(message["attachments"])
+                self._is_kept = message["is_kept"]
             self._report(message["name"])
         elif operation == "elsewhere":
             target, method = self._targets[message["name"]]
@@ -212,7 +227,8 @@ class Capture:
     def _receive(self, seconds: float) -> None:
         """Hand on what the companion says, to this capture and to others; one thread reads at a time."""
         companion = self._companion
-        if companion is None or not _receiving.acquire(timeout=max(seconds, 0.0)):
+        # Whoever reads now may read what this thread waits for: look again soon.
+        if companion is None or not _receiving.acquire(timeout=min(max(seconds, 0.0), _GLANCE_SECONDS)):
             return
         try:
             # Another thread may have read meanwhile what this one waits for.
@@ -237,6 +253,7 @@ class Capture:
         that may have ended it must not come near the program.
         """
         companion, self._companion = self._companion, None
+        self._has_lost_companion = True
         assert companion is not None  # noqa: S101 - the caller has looked
         pending = [name for name, outcome in self._outcomes.items() if outcome["status"] == "pending"]
         jobs = []
@@ -266,12 +283,15 @@ class Capture:
         folder = None if self._folder is None else self._folder.attachments(self._context_file)
         started = []
         for name, method, load in jobs:
+            self._move_to_thread(name)
             try:
                 # In this thread, the caller's own: an import in the background could break one of the program's.
                 loaded = load()
             except BaseException as error:  # a plugin that cannot be imported is an outcome
                 if isinstance(error, KeyboardInterrupt) and _is_main_thread():
                     raise
+                # What a plugin's import says with sys.exit() is not how the program ends.
+                endings.forget_exit_code()
                 self._deliver(name, resolution.failed("thread", resolution.describe_error(error)), [])
                 continue
             each = ThreadedProvider(
@@ -281,13 +301,26 @@ class Capture:
                 folder=folder,
                 attachments=self._attachments_wanted,
                 deliver=self._deliver,
+                limit=self._thread_limit(name, loaded),
             )
             try:
                 each.start()
                 started.append(each)
             except RuntimeError:
                 self._without_thread(each)
-        Watch(started, self._timeout_seconds or DEFAULT_TIMEOUT_SECONDS).start()
+        Watch(started).start()
+
+    def _move_to_thread(self, name: str) -> None:
+        with self._lock:
+            known = self._outcomes.get(name)
+            if known is None or known["placement"] != "inline":
+                self._outcomes[name] = resolution.pending("thread")
+
+    def _thread_limit(self, name: str, loaded: Any) -> tuple[float, str]:
+        """Give how long a provider may run in a thread, and what says so: nothing in the program outlasts the deadline."""
+        deadline = self._timeout_seconds or DEFAULT_TIMEOUT_SECONDS
+        own = self._settings.provider_setting(name, "timeout") or registry.own_limit(loaded)
+        return (own, "its limit") if own is not None and own < deadline else (deadline, "the deadline")
 
     def _without_thread(self, provider: Any) -> None:
         """Answer where the system allows no more threads: only what is known not to hang may run in this one."""
@@ -308,9 +341,10 @@ class Capture:
             companion = self._companion
             if companion is not None and companion.is_open:
                 companion.send({"op": "outcome", "id": self.id, "name": name, "outcome": outcome})
+                # Whether it could write that, it does not say.
+                self._is_kept = False
             else:
                 self._write()
-        self._report(name)
 
     # --- what is known ------------------------------------------------------------------------------------------
 
@@ -327,17 +361,30 @@ class Capture:
 
     def wait(self) -> None:
         """Wait until the capture is complete, or the deadline has passed."""
+        self._wait()
+        self._report_all()
+
+    def _wait(self) -> None:
         self._receive(0.0)
         while not self.is_complete:
             remaining = self.remaining_seconds
-            if self._companion is not None and not self._companion.is_open:
+            companion = self._companion
+            if companion is not None and companion.is_silent(self._handshake_seconds):
+                companion.close()
+            if companion is not None and not companion.is_open:
                 self._replace_companion()
             elif remaining <= 0:
                 return
-            elif self._companion is not None:
-                self._receive(min(remaining, _GLANCE_SECONDS) if self._has_threads() else remaining)
+            elif companion is not None:
+                must_look = self._has_threads() or not companion.has_answered
+                self._receive(min(remaining, _GLANCE_SECONDS) if must_look else remaining)
             else:
                 time.sleep(min(remaining, 0.002))
+
+    @property
+    def _handshake_seconds(self) -> float:
+        least, most = _HANDSHAKE_SECONDS
+        return min(most, max(least, self._timeout_seconds / 2))
 
     def _has_threads(self) -> bool:
         return any(
@@ -357,11 +404,15 @@ class Capture:
             was_complete = self.is_complete
             self._is_finished = True
             self._outcomes = resolution.settled(self._outcomes, reason)
-        self._let_go(reason)
-        if not was_complete:
-            for name in self._outcomes:
-                self._report(name)
+        self._report_all()
+        # Before the companion has its last word: it may know more by then.
+        if not was_complete or self._is_alone() or not self._is_on_disk():
             self._write()
+        self._let_go(reason)
+
+    def _is_alone(self) -> bool:
+        """Say whether the companion does not know what this process knows."""
+        return self._has_lost_companion or (self._companion is not None and self._companion.has_unsent)
 
     def abandon(self) -> None:
         """Let go of a capture that nobody asks about: what is still out is not waited for, and no failure."""
@@ -373,6 +424,7 @@ class Capture:
         companion = self._companion
         if companion is not None and companion.is_open:
             companion.send({"op": "end", "id": self.id, "reason": reason})
+            companion.drain(_FAREWELL_SECONDS)
         _captures.pop(self.id, None)
 
     def raise_problems(self) -> None:
@@ -391,16 +443,35 @@ class Capture:
         reasons = [self._outcomes[spec.name]["reason"] or "" for spec in self._specs if spec.required]
         return [reason for reason in reasons if reason.startswith(name_of_error)]
 
+    def _report_all(self) -> None:
+        # Never from a thread of ours: one that is in a log's lock when the program ends brings it down.
+        for name in list(self._outcomes):
+            self._report(name)
+
     def _report(self, name: str) -> None:
         for line in resolution.problems({name: self._outcomes[name]}):
             log.warn_once(line)
+
+    def _is_on_disk(self) -> bool:
+        if self._folder is None:
+            return True
+        return self._is_kept and os.path.exists(self._folder.file(self._context_file))
 
     def _write(self) -> None:
         if self._folder is not None:
             try:
                 self._folder.write_context(self.row(), self._context_file)
+                self._is_kept = True
             except OSError as error:
+                self._is_kept = False
                 log.warn_once(f"cannot write the context into {self._folder.path}: {error}")
+
+
+def _leave_to_the_outer(specs: Iterable[Spec], at_work: str) -> None:
+    """Switch off what could ask for this capture again: one that a provider asks for has the built-ins' facts only."""
+    for spec in specs:
+        if spec.enabled and spec.name not in registry.BUILT_IN and not spec.required:
+            spec.enabled, spec.switched_by = False, f"provider {at_work!r}, inside which this was asked for"
 
 
 def _loaded(spec: Spec) -> Any:

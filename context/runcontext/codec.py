@@ -46,8 +46,10 @@ def _c_functions() -> tuple[Callable[[Any], str], Callable[[str], Any]]:
     def loads(text: str) -> Any:
         try:
             value, end = scan(text, 0)
-        except StopIteration as stop:
-            message = f"not JSON at character {stop.value}: {text[:80]!r}"
+        except Exception:
+            # Where the scanner finds an error it looks for json.JSONDecodeError, which may not be imported, or not be
+            # that of the standard library.
+            message = f"not JSON: {text[:80]!r}"
             raise ValueError(message) from None
         if text[end:].strip():
             message = f"more than one JSON value: {text[:80]!r}"

@@ -16,6 +16,7 @@ from runcontext import log
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
+    from types import FrameType
     from typing import Any, TypeVar
 
     from runcontext.capture import Capture
@@ -83,10 +84,10 @@ class MLflowRunContext:
 def _given_already() -> Collection[str]:
     """Give the tags that this run has from the providers that MLflow asked before.
 
-    Where ``resolve_tags`` is asking, what it has so far is read from its frame: so no provider is asked twice (Databricks'
-    ask the cluster each time), and other plugins count too. Anybody else gets what MLflow's own providers say.
+    Where ``resolve_tags`` is asking, what it has so far is read from its frame: so no provider is asked twice, since
+    Databricks' each ask the cluster, and other plugins count too. Anybody else gets what MLflow's own providers say.
     """
-    frame = sys._getframe(1)
+    frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         if frame.f_code.co_name == "resolve_tags" and frame.f_globals.get("__name__") == _REGISTRY:
             so_far = frame.f_locals.get("all_tags")
@@ -96,14 +97,13 @@ def _given_already() -> Collection[str]:
 
 
 def _asked() -> Collection[str]:
+    given: set[str] = set()
+    nothing: Collection[str] = ()
     registry = sys.modules.get(_REGISTRY)
-    providers = getattr(registry, "_run_context_provider_registry", ())
-    own = [each for each in providers if type(each).__module__.startswith("mlflow.")]
-    return {
-        tag
-        for each in own
-        for tag in _guarded(f"MLflow's {type(each).__name__} failed", partial(_said, each), otherwise=())
-    }
+    for each in getattr(registry, "_run_context_provider_registry", ()):
+        if type(each).__module__.startswith("mlflow."):
+            given.update(_guarded(f"MLflow's {type(each).__name__} failed", partial(_said, each), otherwise=nothing))
+    return given
 
 
 def _said(provider: Any) -> Collection[str]:

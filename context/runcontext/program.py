@@ -130,10 +130,18 @@ def _this_process() -> Program:
         orig_argv=tuple(getattr(sys, "orig_argv", ())),
         executable=sys.executable or "",
         cwd=cwd,
-        main_file=file,
+        main_file=_main_file(file) if file is not None else None,
         main_module=_module_name(spec.name) if spec is not None else None,
         sys_path=tuple(entry for entry in sys.path if isinstance(entry, str)),
     )
+
+
+def _main_file(path: str) -> str | None:
+    if os.path.basename(path) == "<stdin>":
+        return None
+    # What runs out of a zip file has no file of its own.
+    archive = os.path.dirname(path)
+    return archive if os.path.isfile(archive) else path
 
 
 def _module_name(name: str) -> str | None:

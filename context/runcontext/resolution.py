@@ -125,6 +125,13 @@ class Resolution:
 
     def run_attachments(self, folder: str | None) -> Outcome:
         """Read the attachments and write them below ``folder``; without one only sizes and hashes are kept."""
+        outer, _at_work.name = provider_at_work(), self.name
+        try:
+            return self._run_attachments(folder)
+        finally:
+            _at_work.name = outer
+
+    def _run_attachments(self, folder: str | None) -> Outcome:
         try:
             for each in self.provider.attachments():
                 self.attachments.append(_attached(self.name, each, folder))

@@ -33,10 +33,19 @@ class ThreadedProvider:
         folder: where its attachments go, None to keep only their sizes and hashes; unused unless ``attachments``.
         attachments: whether to ask for them.
         deliver: called with the name, the outcome and the attachments when it is done.
+        limit: seconds that its work may take, and what says so.
     """
 
     def __init__(
-        self, name: str, loaded: Any, *, method: str, folder: str | None, attachments: bool, deliver: Deliver
+        self,
+        name: str,
+        loaded: Any,
+        *,
+        method: str,
+        folder: str | None,
+        attachments: bool,
+        deliver: Deliver,
+        limit: tuple[float, str],
     ) -> None:
         """Prepare; ``start()`` starts it."""
         self.name = name
@@ -45,11 +54,19 @@ class ThreadedProvider:
         self._folder = folder
         self._attachments = attachments
         self._deliver = deliver
+        self._limit_seconds, self._limit_source = limit
+        self._began = time.monotonic()
         self._expired: str | None = None
         self._thread = threading.Thread(target=self._run, name=f"runcontext-{name}", daemon=True)
 
+    @property
+    def ends_at(self) -> float:
+        """When its time is over, by the monotonic clock."""
+        return self._began + self._limit_seconds
+
     def start(self) -> None:
         """Start the thread; raises RuntimeError where the system allows no more."""
+        self._began = time.monotonic()
         self._thread.start()
 
     def run_here(self) -> None:
@@ -64,9 +81,9 @@ class ThreadedProvider:
         """Wait for it."""
         self._thread.join(seconds)
 
-    def expire(self, reason: str) -> None:
+    def expire(self) -> None:
         """Raise SystemExit in it: an endless loop in Python ends so (CPython C API, PyThreadState_SetAsyncExc)."""
-        self._expired = reason
+        self._expired = f"took longer than {self._limit_source} of {self._limit_seconds:g} s"
         ident = self._thread.ident
         if ident is not None and self._thread.is_alive():
             ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(ident), ctypes.py_object(SystemExit))
@@ -84,19 +101,16 @@ class ThreadedProvider:
         outcome = one.outcome
         if self._expired is not None:
             outcome = {**outcome, "status": "timed_out", "reason": self._expired}
-        else:
-            outcome["reason"] = outcome["reason"] or before.changes()
-        self._deliver(self.name, outcome, one.attachments)
+        reasons = [each for each in (outcome["reason"], before.changes()) if each]
+        self._deliver(self.name, {**outcome, "reason": "; ".join(reasons) or None}, one.attachments)
 
 
 class Watch:
     """Ends threaded providers that are still at work when their time is over."""
 
-    def __init__(self, providers: Iterable[ThreadedProvider], seconds: float) -> None:
-        """Remember whom to watch, and for how long."""
-        self._providers = list(providers)
-        self._seconds = seconds
-        self._ends_at = time.monotonic() + seconds
+    def __init__(self, providers: Iterable[ThreadedProvider]) -> None:
+        """Remember whom to watch."""
+        self._providers = sorted(providers, key=lambda each: each.ends_at)
 
     def start(self) -> None:
         """Watch from a daemon thread; where there can be none, nobody is watched."""
@@ -107,10 +121,9 @@ class Watch:
 
     def _run(self) -> None:
         for each in self._providers:
-            each.join(max(0.0, self._ends_at - time.monotonic()))
-        for each in self._providers:
+            each.join(max(0.0, each.ends_at - time.monotonic()))
             if each.is_alive():
-                each.expire(f"took longer than the deadline of {self._seconds:g} s")
+                each.expire()
 
 
 class _Surroundings:

@@ -89,9 +89,7 @@ class ControlGroups:
         chains = [self._chain(mount, group) for mount in mounts]
         if mounts and not any(chains):
             roots = ", ".join(sorted({mount.root for mount in mounts}))
-            message = (
-                f"control group {group} is outside of what is mounted ({roots}): its limits cannot be seen"
-            )
+            message = f"control group {group} is outside of what is mounted ({roots}): its limits cannot be seen"
             raise CgroupError(message)
         for chain in chains:
             yield from chain
@@ -158,9 +156,7 @@ def _memory_limit_v2(folder: Path) -> int | None:
 
 def _memory_limit_v1(folder: Path) -> int | None:
     # The kernel's own minimum includes ancestors that a container does not see.
-    hierarchical = re.search(
-        r"^hierarchical_memory_limit (\d+)$", _text(folder / "memory.stat"), re.MULTILINE
-    )
+    hierarchical = re.search(r"^hierarchical_memory_limit (\d+)$", _text(folder / "memory.stat"), re.MULTILINE)
     limit = int(hierarchical[1] if hierarchical else _text(folder / "memory.limit_in_bytes") or _NO_LIMIT)
     return limit if limit < _NO_LIMIT else None
 

@@ -11,8 +11,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import IO, cast
+from typing import IO, NamedTuple, cast
 
 from runcontext.redaction import redact_text
 
@@ -63,8 +62,7 @@ class NoGit(GitError):  # noqa: N818 - a state of the machine
     """There is no git to run."""
 
 
-@dataclass(frozen=True, slots=True)
-class GitAnswer:
+class GitAnswer(NamedTuple):
     """What one git process answered.
 
     ``returncode`` is None where it did not answer in time. ``stdout`` is None where there was more than was to be

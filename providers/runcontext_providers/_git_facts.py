@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from runcontext import Attachment, NotInContext
 from runcontext_providers._git_command import GitCommand, GitError
@@ -267,8 +266,7 @@ class FilesOnly:
     untracked = tracked = describe = pushed = state = _unknown
 
 
-@dataclass(frozen=True, slots=True)
-class _Status:
+class _Status(NamedTuple):
     """What `git status` told.
 
     ``commit`` is None before the first, ``branch`` is None where HEAD is detached; ``removed`` are the paths that the

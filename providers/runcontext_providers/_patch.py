@@ -7,7 +7,7 @@ import os
 import re
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from runcontext.redaction import redact_text
 
@@ -50,8 +50,7 @@ _FILE = re.compile(rb"(?m)^(?=diff --git )")
 _HEADER = b"diff --git "
 
 
-@dataclass(frozen=True, slots=True)
-class SafePatch:
+class SafePatch(NamedTuple):
     """A patch without secrets.
 
     ``content`` is empty where nothing of the patch was left; ``redacted`` counts the lines that were changed and the

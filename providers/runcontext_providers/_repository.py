@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from runcontext import NotInContext
 from runcontext_providers._git_command import GitAnswer, GitCommand, GitError
@@ -25,8 +24,7 @@ _REFUSALS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Repository:
+class Repository(NamedTuple):
     """The repository that a program's code is from.
 
     ``root`` is the top of its work tree, or the repository's folder where it has none; ``main_file`` is the

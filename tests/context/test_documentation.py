@@ -4,6 +4,8 @@ A fenced block is what its language says, and what comments right above it say o
 
 - ``python`` and ``sh`` blocks run, in the order of the page, each in a process of its own, in one project a page;
 - ``<!-- prints -->``: it prints exactly what the ``text`` block after it holds, where ``...`` stands for anything;
+- ``<!-- output of: COMMAND -->``, above a ``text`` block: on a terminal of 80 columns the command prints lines that
+  begin with the same words, in this order; CHECKOUT is the root of this repository;
 - ``<!-- file: NAME -->``: it is written to that file of the project instead;
 - ``<!-- from: PATH -->``: it is a part of that file of this repository, word for word;
 - ``<!-- shape: NAME -->``: it has the keys of that file of a run;
@@ -13,6 +15,7 @@ A fenced block is what its language says, and what comments right above it say o
 from __future__ import annotations
 
 import ast
+import contextlib
 import importlib
 import json
 import os
@@ -44,7 +47,7 @@ CONCEPTS = DOCS / "concepts.md"
 README = ROOT / "README.md"
 
 _FENCE = re.compile(r"^((?:<!-- [^\n]* -->\n)*)```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-_MARK = re.compile(r"<!-- (prints|file|from|shape|not run)(?:: ([^\n]*))? -->")
+_MARK = re.compile(r"<!-- (prints|output of|file|from|shape|not run)(?:: ([^\n]*))? -->")
 _FOREIGN = ("RUNCONTEXT_", "MLFLOW_", "GIT_", "PYTHON", "CUDA_", "XDG_", "TEAM", "COST_CENTER", "LAB_BENCH")
 
 
@@ -89,7 +92,7 @@ def blocks_marked(mark: str) -> list[Block]:
 def rows_of(text: str) -> list[list[str]]:
     """Give the cells of every row of the tables in ``text``, without heads and rules."""
     lines = [line for line in text.splitlines() if line.startswith("|")]
-    rows = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines]
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines]
     rules = [at for at, row in enumerate(rows) if set("".join(row)) <= set("- |")]
     return [row for at, row in enumerate(rows) if at not in rules and at + 1 not in rules]
 
@@ -141,7 +144,7 @@ def project(tmp_path: Path, environment: dict[str, str]) -> Path:
 def test_what_a_page_shows_runs(page: Path, project: Path, environment: dict[str, str]) -> None:
     """Every program on the page runs as it stands, warns of nothing, and prints what the page says."""
     blocks = blocks_of(page)
-    for block, after in zip(blocks, [*blocks[1:], None], strict=True):
+    for block, after in zip(blocks, [*blocks, None][1:], strict=True):
         if "file" in block.marks:
             target = project / block.marks["file"]
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -151,7 +154,7 @@ def test_what_a_page_shows_runs(page: Path, project: Path, environment: dict[str
             if "prints" in block.marks:
                 assert after is not None
                 assert after.language == "text", f"{block}: what it prints is missing"
-                assert re.fullmatch(_pattern(after.text), printed), f"{block} printed:\n{printed}"
+                assert _is_printed(after.text, printed), f"{block} printed:\n{printed}"
 
 
 def _printed_by(block: Block, project: Path, environment: dict[str, str]) -> str:
@@ -166,8 +169,48 @@ def _printed_by(block: Block, project: Path, environment: dict[str, str]) -> str
     return ended.stdout
 
 
-def _pattern(expected: str) -> str:
-    return ".*".join(re.escape(part) for part in expected.split("...")).replace("\n", r"\s*\n") + r"(?s:\s*)"
+def test_what_a_page_shows_of_a_terminal_is_printed(project: Path, environment: dict[str, str]) -> None:
+    """Every line of a shown output begins with a word that a line of the real one begins with, in the same order."""
+    shown = blocks_marked("output of")
+    assert shown
+    for block in shown:
+        printed = iter(_first_words(_on_terminal(block.marks["output of"], project, environment)))
+        for word in _first_words(block.text):
+            assert word in printed, f"{block}: {word}"
+
+
+def _first_words(text: str) -> list[str]:
+    """Give the first word of each line that begins with one; a continued cell begins with blanks."""
+    lines = (line for line in text.splitlines() if line.strip() and not line.startswith((" ", "...")))
+    return [line.split()[0] for line in lines]
+
+
+def _on_terminal(command: str, project: Path, environment: dict[str, str]) -> str:
+    pty = pytest.importorskip("pty", reason="this system has no pseudo terminals")
+    ours, theirs = pty.openpty()
+    program = subprocess.Popen(
+        ["sh", "-e", "-c", command],
+        cwd=project,
+        env={**environment, "TERM": "dumb", "COLUMNS": "80", "CHECKOUT": str(ROOT)},
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+    )
+    os.close(theirs)
+    printed = b""
+    # Reading from a terminal that nobody has open any more fails with EIO on Linux.
+    with contextlib.suppress(OSError):
+        while chunk := os.read(ours, 1 << 16):
+            printed += chunk
+    os.close(ours)
+    assert program.wait() == 0, printed.decode()
+    return printed.decode()
+
+
+def _is_printed(expected: str, printed: str) -> bool:
+    """Compare, blanks at the ends of lines aside."""
+    wanted, given = ("\n".join(line.rstrip() for line in text.strip().splitlines()) for text in (expected, printed))
+    return re.fullmatch(".*".join(re.escape(part) for part in wanted.split("...")), given, re.DOTALL) is not None
 
 
 def test_what_is_quoted_from_a_file_stands_there() -> None:

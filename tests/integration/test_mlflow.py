@@ -8,6 +8,7 @@ import hashlib
 import importlib.metadata
 import json
 import os
+import re
 import shutil
 import statistics
 import subprocess
@@ -23,10 +24,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     import psutil
-
     from tests.integration.conftest import Finished, InstallPlugin, RunScript, StartScript
 
-pytestmark = pytest.mark.mlflow
+# The first of them installs MLflow, over whatever network there is.
+pytestmark = [pytest.mark.mlflow, pytest.mark.timeout(600)]
 
 ROOT = Path(__file__).resolve().parents[2]
 PYTHON_VERSION = ".".join(map(str, sys.version_info[:2]))
@@ -57,7 +58,7 @@ class MLflow:
 
 @pytest.fixture(scope="session")
 def mlflow() -> MLflow:
-    """Give a virtual environment with MLflow, made once and kept below ``build``; skips where it cannot be installed."""
+    """Give a virtual environment with MLflow, made once and kept; skips where it cannot be installed."""
     folder = ROOT / "build" / f"mlflow-{PYTHON_VERSION}"
     folder.parent.mkdir(exist_ok=True)
     with _locked(folder.with_name(f"{folder.name}.lock")):
@@ -76,7 +77,9 @@ def run_mlflow(mlflow: MLflow, project: Path, run_script: RunScript) -> Callable
     variables = _use_database(mlflow, project)
 
     def run(source: str, *, env: dict[str, str] | None = None, options: tuple[str, ...] = ()) -> Finished:
-        return run_script(START + textwrap.dedent(source), python=mlflow.python, env={**variables, **(env or {})}, options=options)
+        return run_script(
+            START + textwrap.dedent(source), python=mlflow.python, env={**variables, **(env or {})}, options=options
+        )
 
     return run
 
@@ -169,7 +172,10 @@ def test_what_mlflow_gives_stays(
     found = tags_of_new_run(tags={"host.arch": "the caller's"})
     print(json.dumps([found, open("calls.txt").read().split()]))
     """,
-        env={"MLFLOW_RUN_CONTEXT": '{"host.name": "a variable\'s", "team": "vision"}', "RUNCONTEXT_TAGS": '{"lab": "3"}'},
+        env={
+            "MLFLOW_RUN_CONTEXT": '{"host.name": "a variable\'s", "team": "vision"}',
+            "RUNCONTEXT_TAGS": '{"lab": "3"}',
+        },
     )
     found, calls = finished.json
 
@@ -250,7 +256,9 @@ def test_nothing_of_a_plugin_breaks_a_run(run_mlflow: Callable[..., Finished], i
     """Plugins that exit, hang, lie about types or give far too much cost their own tags, and the log names them."""
     install_plugin("exits", "import sys; sys.exit('no')")
     install_plugin("cannot", "import no_such_module")
-    install_plugin("hangs", "import time\nclass Provider:\n    def in_context(self): time.sleep(60)\n    tags = in_context")
+    install_plugin(
+        "hangs", "import time\nclass Provider:\n    def in_context(self): time.sleep(60)\n    tags = in_context"
+    )
     install_plugin("dies", "import os\nclass Provider:\n    def in_context(self): os._exit(3)\n    tags = in_context")
     install_plugin(
         "floods",
@@ -313,7 +321,7 @@ def test_without_a_companion_the_tags_are_the_same(run_mlflow: Callable[..., Fin
 def test_what_a_run_costs(run_mlflow: Callable[..., Finished], capsys: pytest.CaptureFixture[str]) -> None:
     """A second run in the process costs its thread a few milliseconds of work, and waits for a warm companion.
 
-    Alternating with runs without us, since the machine does other things too; what decides is the work and the best wait.
+    Alternating with runs without us, since the machine does other things too: the work and the best wait decide.
     """
     finished = run_mlflow("""
     import time
@@ -334,8 +342,8 @@ def test_what_a_run_costs(run_mlflow: Callable[..., Finished], capsys: pytest.Ca
     wall_without, wall_with, cpu_without, cpu_with = columns
     with capsys.disabled():
         print(
-            f"\nmlflow.start_run(), ms: first {1e3 * first_without[0]:.0f} without us, then {1e3 * first_with[0]:.0f} with;"
-            f" later ones {_spread(wall_without)} without, {_spread(wall_with)} with"
+            f"\nmlflow.start_run(), ms: first {1e3 * first_without[0]:.0f} without us, {1e3 * first_with[0]:.0f} with; "
+            f"later ones {_spread(wall_without)} without, {_spread(wall_with)} with"
         )
 
     assert statistics.median(cpu_with) - statistics.median(cpu_without) < 0.020
@@ -400,7 +408,7 @@ def test_mlflows_plugins_run_in_runcontext(
 
 
 def test_a_forked_child_captures_for_itself(run_script: RunScript) -> None:
-    """A child that forks while its parent has a companion describes itself, and nothing is left open at either's end."""
+    """A child forked while its parent has a companion describes itself, and nothing is left open at either's end."""
     finished = run_script(
         """
         import json, os
@@ -459,7 +467,24 @@ def test_ctrl_c_is_the_users(run_script: RunScript) -> None:
         """
     )
 
-    assert finished.stdout.splitlines() == ["out of descriptors dict", "in again True", "in a thread True", "interrupted"]
+    assert finished.stdout.splitlines() == [
+        "out of descriptors dict",
+        "in again True",
+        "in a thread True",
+        "interrupted",
+    ]
+
+
+def test_the_page_about_mlflow_is_true(run_mlflow: Callable[..., Finished]) -> None:
+    """The program in docs/mlflow.md prints what the page says."""
+    page = (ROOT / "docs" / "mlflow.md").read_text(encoding="utf-8")
+    shown = re.search(r"```python\n(.*?)```\n```text\n(.*?)```", page, re.DOTALL)
+    assert shown is not None
+    program, printed = shown.groups()
+    finished = run_mlflow(program)
+
+    pattern = re.escape(printed).replace(re.escape("..."), ".+")
+    assert re.fullmatch(pattern, finished.stdout), finished.stdout
 
 
 def _spread(seconds: list[float]) -> str:

@@ -25,8 +25,8 @@ _BROKEN_PIPE = 141
 def main(argv: list[str] | None = None) -> int:
     """Run the command line and give its exit status.
 
-    ``argv`` is what follows the program's name, that of ``sys.argv`` unless given. ``runcontext run`` does not return where
-    its command was ended by a signal: it ends by the same one.
+    ``argv`` is what follows the program's name, that of ``sys.argv`` unless given. ``runcontext run`` does not return
+    where its command was ended by a signal: it ends by the same one.
     """
     _make_stdout_forgiving()
     try:

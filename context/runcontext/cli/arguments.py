@@ -68,7 +68,7 @@ def parser() -> argparse.ArgumentParser:
     _add(commands, "capture", "what would be captured here and now", _CAPTURE, _PIPED_CAPTURE)
     _add(commands, "providers", "the providers in their order, and which are on", _PROVIDERS, _PIPED_PROVIDERS)
     run = _add(commands, "run", "run a command under a run", _RUN, _PIPED_RUN, json="afterwards print the run as JSON")
-    run.usage = "runcontext run [--name N] [--experiment NAME] [--tracking-uri URI] [--json] -- COMMAND..."
+    run.usage = f"runcontext run [--name N] [--experiment NAME] [--tracking-uri URI]\n{' ' * 22}[--json] -- COMMAND..."
     run.add_argument("--name", help="the run's name; one is made up unless given")
     run.add_argument("--experiment", metavar="NAME", help="the experiment that it belongs to")
     _add_store(run)
@@ -125,6 +125,8 @@ class _Formatter(argparse.HelpFormatter):
     def __init__(self, prog: str) -> None:
         super().__init__(prog, max_help_position=24)
         self._width = min(self._width, 78)
+        # Names of subcommands are indented further than argparse reckons with.
+        self._action_max_length = 14
 
 
 class _Version(argparse.Action):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from runcontext import fluent
 from runcontext.cli import context, output
 from runcontext.cli.output import Column, Table
+from runcontext.program import Program, current_program, describe
 
 if TYPE_CHECKING:
     import argparse
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 def main(options: argparse.Namespace) -> int:
     """Capture and print; the status is 0 whatever is not there, for that is what was asked."""
+    describe(_here_and_now())
     captured = fluent.resolve_context()
     if options.json:
         output.print_json(captured.to_json())
@@ -27,3 +29,10 @@ def main(options: argparse.Namespace) -> int:
     attachments = Table("", columns, context.attachment_rows(captured), "attachment")
     output.print_tables([*context.tables(captured, captured.tags), attachments])
     return 0
+
+
+def _here_and_now() -> Program:
+    """Describe this process without its main file: the code of a run started here is this folder's, not runcontext's."""
+    fields = current_program().to_json()
+    argv = ("runcontext", *fields["argv"][1:])
+    return Program.from_json({**fields, "argv": argv, "main_file": None, "main_module": None})

@@ -98,6 +98,7 @@ class Capture:
         self.is_open = True
         self.is_changed = False
         self.is_scanning = False
+        self.is_disowned = False
 
     @property
     def is_complete(self) -> bool:
@@ -115,7 +116,7 @@ class Capture:
 
     def write(self) -> None:
         """Write the context into the run's folder; a store that fails later costs the file, not the companion."""
-        if self.folder is None or not self.is_changed:
+        if self.folder is None or not self.is_changed or (self.is_disowned and self.has_final_status()):
             return
         row = resolution.merged(self.order, self.outcomes, self.attachments, self.caller_tags)
         try:
@@ -124,6 +125,12 @@ class Capture:
         except OSError:
             # Tried again with the next outcome and at the end; the program itself warns about its store.
             return
+
+    def has_final_status(self) -> bool:
+        """Say whether the program has ended the run by itself: what it wrote then is not to be overwritten."""
+        from runcontext.tracking import reading
+
+        return self.folder is not None and reading.final_status(self.folder.path) is not None
 
     def settle(self, reason: str) -> None:
         """Make what is still pending final."""
@@ -152,7 +159,7 @@ class Supervisor:
         self._captures: dict[str, Capture] = {}
         self._queue: list[Job] = []
         self._workers: list[Worker] = []
-        self._environment = dict(os.environ)
+        self._environment = {**_without_toggles(dict(os.environ)), **MARK}
         self._idle_since = time.monotonic()
         self._is_widowed = False
         for modules in preload:
@@ -163,17 +170,22 @@ class Supervisor:
         self._caller.send({"op": "hello", "pid": os.getpid()})
         while not self._is_done():
             self._wait()
-            for message in self._caller.receive():
-                self._on_caller(message)
+            self._hear_caller()
             for worker in list(self._workers):
                 self._on_worker(worker)
             self._watch_clock()
             self._assign()
             for capture in self._captures.values():
+                # A program that closed the connection and lives on goes on without the companion.
+                capture.is_disowned = not self._caller.is_open and not self._is_widowed
                 capture.write()
             self._caller.flush()
             if not self._is_widowed and self._program_is_gone():
+                # What it said before it died is still to be heard.
+                self._hear_caller()
                 self._on_death()
+        for capture in self._captures.values():
+            capture.settle("no answer by the end of the program")
         self._dismiss_workers()
 
     def _is_done(self) -> bool:
@@ -198,6 +210,10 @@ class Supervisor:
         poll.poll(50 if busy or self._is_widowed else 1_000)
 
     # --- the caller ---------------------------------------------------------------------------------------------
+
+    def _hear_caller(self) -> None:
+        for message in self._caller.receive():
+            self._on_caller(message)
 
     def _on_caller(self, message: Message) -> None:
         if message["op"] == "capture":
@@ -327,7 +343,7 @@ class Supervisor:
     def _tell(self, capture: Capture, name: str, attachments: Iterable[AttachmentRow]) -> None:
         if capture.is_open:
             message = {"op": "outcome", "id": capture.id, "name": name, "outcome": capture.outcomes[name]}
-            self._caller.send({**message, "attachments": list(attachments)})
+            self._caller.send({**message, "attachments": list(attachments), "is_kept": not capture.is_changed})
 
     def _on_scanned(self, job: Job, rows: list[dict[str, str]]) -> None:
         capture = job.capture
@@ -453,7 +469,9 @@ class Supervisor:
     def _on_death(self) -> None:
         self._is_widowed = True
         for capture in self._captures.values():
-            if capture.records_end and capture.folder is not None:
+            if capture.has_final_status():
+                capture.folder = None
+            elif capture.records_end and capture.folder is not None:
                 _record_end(capture.folder)
 
 

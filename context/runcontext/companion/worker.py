@@ -49,7 +49,7 @@ def _run(job: Message, channel: Channel) -> None:
     _become(job)
     limit = _Limit()
     limit.set(job["seconds"])
-    tether = _Tether(channel.descriptor)
+    tether = _Tether(channel)
     tether.hold()
     try:
         if job["op"] == "scan":
@@ -105,12 +105,15 @@ class _Tether:
     It is let go while something is sent: room to send would do the same. Elsewhere than on Linux the alarm must do.
     """
 
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+        self._descriptor = channel.descriptor
 
     def hold(self) -> None:
         """Tie it; no word of the companion's may be expected until it is let go."""
         self._set(is_held=True)
+        if not self._channel.has_peer():
+            os._exit(os.EX_IOERR)
 
     def let_go(self) -> None:
         """Untie it."""

@@ -212,7 +212,7 @@ def _lines(journal: str) -> Iterator[Mapping[str, Any]]:
             except ValueError:
                 # A process that was killed in mid-write leaves one torn line, the last.
                 continue
-            if isinstance(event, dict) and "t" in event:
+            if isinstance(event, dict) and isinstance(event.get("t"), int):
                 yield event
 
 
@@ -228,7 +228,7 @@ def _json_file(path: str) -> dict[str, Any] | None:
     try:
         with open(path, "rb") as file:
             found = codec.loads(file.read().decode())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     if not isinstance(found, dict):
         message = f"{path} holds no JSON object"
