@@ -14,16 +14,21 @@ import time
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from figures import FIGURES, Figure
 from ground import Ground
-from measures import Row, Sample
 from rich.console import Console
 from rich.table import Table
+
+if TYPE_CHECKING:
+    from measures import Row, Sample
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 LEAST_REPETITIONS = 15
 COLUMNS = 80
+
+_DECIMALS = ((100, 0), (10, 1), (0.1, 2))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -58,21 +63,18 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def table(name: str, what: str, rows: Iterable[Row]) -> Table:
+def table(name: str, what: str, rows: Sequence[Row]) -> Table:
     """Show the rows of a figure: medians, and their quartiles below."""
     found = Table(title=f"{name}: {what}", title_justify="left", width=COLUMNS, show_lines=False)
     found.add_column("", ratio=10)
     for heading, share in (("runcontext", 7), ("other", 7), ("result", 5), ("target", 5), ("met", 3)):
         found.add_column(heading, justify="right", ratio=share)
     for row in rows:
-        if row.reason:
-            found.add_row(row.claim, "", "", "", _limit(row), row.reason)
-            continue
-        assert row.value is not None
-        result = _number(row.value, row.value_unit)
+        result = "none" if row.value is None else _number(row.value, row.value_unit)
         found.add_row(
             row.claim, _sample(row.ours, row.unit), _sample(row.theirs, row.unit), result, _limit(row), _met(row)
         )
+    found.caption = "\n".join(sorted({f"not measured: {row.reason}" for row in rows if row.reason})) or None
     return found
 
 
@@ -112,14 +114,17 @@ def _sample(sample: Sample | None, unit: str) -> str:
 
 
 def _number(value: float, unit: str) -> str:
-    digits = 0 if abs(value) >= 100 or value == int(value) else 1 if abs(value) >= 10 else 2 if abs(value) >= 0.1 else 3  # noqa: PLR2004 - three figures say enough
-    return f"{value:,.{digits}f} {unit}".strip()
+    """Show a number with about three figures."""
+    if abs(value) >= 10_000 and unit != "ms":  # noqa: PLR2004 - from there on a thousand is a unit
+        return f"{value / 1_000:,.1f}k {unit}".strip()
+    decimals = next((count for bound, count in _DECIMALS if abs(value) >= bound), 3)
+    return f"{value:,.{0 if value == int(value) else decimals}f} {unit}".strip()
 
 
 def _limit(row: Row) -> str:
     if row.limit is None:
         return ""
-    return f"{'>=' if row.is_minimum else '<='} {_number(row.limit, row.value_unit)}"
+    return f"{'>=' if row.is_minimum else '<='} {_number(row.limit, '' if row.value_unit == 'x' else row.value_unit)}"
 
 
 def _met(row: Row) -> str:

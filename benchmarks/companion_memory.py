@@ -15,14 +15,15 @@ _MIB = 1024 * 1024
 
 @dataclass(slots=True)
 class Watch:
-    """What was seen so far, in MiB; the last values are those of a companion that has nothing to do.
+    """What was seen so far, in MiB; ``idle`` is the last that was seen, of a companion that has nothing to do.
 
     Memory is the proportional set size (proc(5), smaps_rollup): pages that several processes share are divided among
-    them, so that the sum over the companion's processes is what the companion adds to the machine. The programs that
-    it runs, git, are counted too.
+    them, so that the sum over the companion's processes, the supervisor and its workers, is what the companion adds to
+    the machine. ``peak_with_git`` adds the programs that the workers run.
     """
 
     peak: float = 0.0
+    peak_with_git: float = 0.0
     idle: float = 0.0
     largest: float = 0.0
     threads: int = 0
@@ -43,10 +44,13 @@ class Watch:
             time.sleep(_SAMPLING_SECONDS)
 
     def _look(self, supervisor: psutil.Process) -> None:
-        sizes = [_size(each) for each in (supervisor, *supervisor.children(recursive=True))]
+        workers = supervisor.children()
+        others = [each for worker in workers for each in worker.children(recursive=True)]
+        sizes = [_size(each) for each in (supervisor, *workers)]
         total = sum(sizes)
         if total:
             self.peak, self.idle = max(self.peak, total), total
+            self.peak_with_git = max(self.peak_with_git, total + sum(map(_size, others)))
             self.largest = max(self.largest, *sizes)
 
 

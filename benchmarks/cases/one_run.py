@@ -1,4 +1,4 @@
-"""Makes one complete run with params, metrics and a note, and prints its folder: what a store of many is copied from."""
+"""Makes one run as a training loop would, and prints its folder, of which a store of many runs is copied."""
 
 import runcontext
 

@@ -99,7 +99,7 @@ class Capture:
         found = entry_points.cached(sys.path, self._cache_folder)
         known_names = registry.BUILT_IN.keys()
         if found is None and any(isinstance(each, str) and each not in known_names for each in named or ()):
-            found = entry_points.scan(sys.path)
+            found = entry_points.scanned_here(self._cache_folder)
         specs = registry.plan(found, self._settings, named=named)
         at_work = resolution.provider_at_work()
         if at_work is not None:
@@ -153,8 +153,7 @@ class Capture:
     def _scanned_here(self) -> list[tuple[Spec, str]]:
         """Find the plugins in this thread, where there is no companion to do it."""
         self._needs_scan = False
-        found = entry_points.scan(sys.path)
-        entry_points.store(sys.path, self._cache_folder, found)
+        found = entry_points.scanned_here(self._cache_folder)
         added = [spec for spec in registry.plugins(found, self._settings) if spec.name not in self._outcomes]
         for spec in added:
             off = resolution.disabled(spec.placement, spec.switched_by)
@@ -249,12 +248,15 @@ class Capture:
     def _replace_companion(self) -> None:
         """Answer for a companion that is gone.
 
-        Built-in providers run in threads instead. A plugin does so only where the companion never came to life: one
-        that may have ended it must not come near the program.
+        Where it was the program that closed the connection, another companion is asked, once. Else built-in providers
+        run in threads instead. A plugin does so only where the companion never came to life: one that may have ended it
+        must not come near the program.
         """
         companion, self._companion = self._companion, None
-        self._has_lost_companion = True
         assert companion is not None  # noqa: S101 - the caller has looked
+        is_first_loss, self._has_lost_companion = not self._has_lost_companion, True
+        if companion.was_cut and is_first_loss and self._ask_another():
+            return
         pending = [name for name, outcome in self._outcomes.items() if outcome["status"] == "pending"]
         jobs = []
         for name in pending:
@@ -274,6 +276,20 @@ class Capture:
                 ]
         if jobs:
             self._run_in_threads(jobs)
+
+    def _ask_another(self) -> bool:
+        specs = []
+        for name, (target, method) in self._targets.items():
+            outcome = self._outcomes[name]
+            if target and outcome["status"] == "pending" and outcome["placement"] != "thread":
+                origin = "built-in" if name in registry.BUILT_IN else "another companion"
+                spec = registry.Spec(name, placement=outcome["placement"], origin=origin, target=target)
+                spec.limit_seconds = self._settings.provider_setting(name, "timeout")
+                specs.append((spec, method))
+        self._companion = self._started_companion(specs)
+        if self._companion is not None:
+            self._ask(specs, needs_scan=self._is_scanning)
+        return self._companion is not None
 
     # --- threads ------------------------------------------------------------------------------------------------
 

@@ -7,8 +7,9 @@ change their times when something is installed or removed, so a cache keyed by t
 from __future__ import annotations
 
 import os
+import sys
 
-from runcontext import codec, project
+from runcontext import codec, log, project
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -111,6 +112,21 @@ def remember_placement(path: Sequence[str], folder: str | None, target: str, pla
             if each.target == target:
                 each.placement = placement
         store(path, folder, found)
+
+
+def scanned_here(folder: str | None) -> list[EntryPoint]:
+    """Look for what ``sys.path`` has, in the program itself, and keep it for the next run; never raises.
+
+    A module of the user's may be called like one that the scan needs; then there are no plugins, and that is said.
+    """
+    path = [entry for entry in sys.path if isinstance(entry, str)]
+    try:
+        found = scan(path)
+    except Exception as error:  # noqa: BLE001 - whatever the user's own module does
+        log.warn_once(f"the installed plugins cannot be looked for ({type(error).__name__}: {error})")
+        return []
+    store(path, folder, found)
+    return found
 
 
 def cache_folder(setting: str | None) -> str | None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from runcontext.record import Context, RunRecord, RunStatus
 
-_tracking_uri: str | None = None
+_tracking_uri: str | os.PathLike[str] | None = None
 _experiment_name: str | None = None
 
 
@@ -30,7 +30,7 @@ def start_run(
     parent_run_id: str | None = None,
     tags: Mapping[str, Any] | None = None,
     description: str | None = None,
-    tracking_uri: str | None = None,
+    tracking_uri: str | os.PathLike[str] | None = None,
     providers: Sequence[Any] | None = None,
 ) -> Run:
     """Start a run and make it the active one: ``with runcontext.start_run() as run:``.
@@ -127,7 +127,7 @@ def log_text(text: str, artifact_file: str) -> None:
     _target().log_text(text, artifact_file)
 
 
-def get_run(run_id: str, *, tracking_uri: str | None = None) -> RunRecord:
+def get_run(run_id: str, *, tracking_uri: str | os.PathLike[str] | None = None) -> RunRecord:
     """Read a run back.
 
     Raises:
@@ -139,7 +139,7 @@ def get_run(run_id: str, *, tracking_uri: str | None = None) -> RunRecord:
 
 
 def search_runs(
-    experiment_names: Sequence[str] | None = None, max_results: int | None = None, *, tracking_uri: str | None = None
+    experiment_names: Sequence[str] | None = None, max_results: int | None = None, *, tracking_uri: str | os.PathLike[str] | None = None
 ) -> list[RunRecord]:
     """Read runs back, newest first.
 
@@ -206,7 +206,7 @@ def resolve_context(
     return Context.from_json(under_way.row())
 
 
-def current_store(tracking_uri: str | None) -> local.LocalStore:
+def current_store(tracking_uri: str | os.PathLike[str] | None) -> local.LocalStore:
     """Give the store that a tracking URI names, or where runs are kept now."""
     folder = _folder()
     return local.LocalStore.at(tracking_uri or _tracking_uri or Settings.current(folder).tracking_uri, folder)

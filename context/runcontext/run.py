@@ -283,8 +283,10 @@ class Run:
             return
         for inner in reversed([each for each in _open.values() if each.parent is self]):
             inner.end(status, reason or "its outer run ended")
+        if _open.pop(self.run_id, None) is None:
+            # Another thread ended it at this moment.
+            return
         self._status = str(status)
-        _open.pop(self.run_id, None)
         if not self._is_joined:
             self._journal().append({"status": self._status, **({"reason": reason} if reason else {})})
         try:
@@ -345,7 +347,7 @@ def start(
     parent_run_id: str | None,
     tags: Mapping[str, Any] | None,
     description: str | None,
-    tracking_uri: str | None,
+    tracking_uri: str | os.PathLike[str] | None,
     providers: list[Any] | None,
     program: Program | None = None,
 ) -> Run:
@@ -533,7 +535,7 @@ def _checked(kind: str, key: str) -> str:
 def _number(key: str, value: Any) -> float | str:
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         message = f"metric {key!r} is {value!r}, a {type(value).__name__}; a number is expected"
         raise TypeError(message) from None
     if number - number == 0:

@@ -104,7 +104,9 @@ def code_in(cell: str) -> list[str]:
 
 def section(page: Path, heading: str) -> str:
     """Give the text below a heading of the second level."""
-    return page.read_text("utf-8").split(f"\n## {heading}\n", 1)[1].split("\n## ", 1)[0]
+    _, found, below = page.read_text("utf-8").partition(f"\n## {heading}\n")
+    assert found, f"{page.name} has no section {heading!r}"
+    return below.split("\n## ", 1)[0]
 
 
 @pytest.fixture
@@ -327,6 +329,18 @@ def run_tags() -> set[str]:
     return found
 
 
+def _unwrapped(heading: str) -> str:
+    return " ".join(section(TAGS, heading).split())
+
+
+def test_every_provider_is_documented() -> None:
+    """The README's table and the page of tags have each built-in provider, in their order, and no other."""
+    assert [code_in(row[0])[0] for row in rows_of(section(README, "What is captured"))] == list(registry.BUILT_IN)
+    headings = re.findall(r"^## (.+)$", TAGS.read_text("utf-8"), re.MULTILINE)
+    with_toggle = [each for each in headings if f"off with `{settings.PROVIDER_VARIABLE}" in _unwrapped(each)]
+    assert with_toggle == list(registry.BUILT_IN)
+
+
 @pytest.mark.parametrize("name", registry.BUILT_IN)
 def test_every_tag_of_a_provider_is_documented(name: str, project: Path) -> None:
     """The provider's table has every tag that it can give, and no other; its toggle stands above it."""
@@ -389,6 +403,14 @@ def test_every_subcommand_is_documented() -> None:
     for page in PAGES:
         shown = re.findall(r"(?:^|`)runcontext ([a-z]+)\b", page.read_text("utf-8"), re.MULTILINE)
         assert set(shown) <= documented, page.name
+
+
+def test_every_make_target_on_a_page_is_one() -> None:
+    """What a page says to make can be made."""
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
+    for page in PAGES:
+        shown = re.findall(r"(?:^|`)make ([a-z]+)\b", page.read_text("utf-8"), re.MULTILINE)
+        assert set(shown) <= targets, page.name
 
 
 def test_every_status_is_documented() -> None:

@@ -126,7 +126,8 @@ class InstallPlugin(Protocol):
     ) -> None:
         """Declare the entry point ``name = MODULE:TARGET``; ``source`` is the module's whole text.
 
-        ``distribution`` is called like the entry point unless given, and ``module`` like the distribution.
+        ``distribution`` is called like the entry point unless given, and ``module`` like the distribution. A ``target``
+        with a colon names its own module.
         """
         ...
 
@@ -171,7 +172,7 @@ def install_plugin(tmp_path: Path) -> InstallPlugin:
         info.mkdir(exist_ok=True)
         (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: 1.0\n", encoding="utf-8")
         with (info / "entry_points.txt").open("a", encoding="utf-8") as file:
-            file.write(f"[{group}]\n{name} = {module}:{target}\n")
+            file.write(f"[{group}]\n{name} = {target if ':' in target else f'{module}:{target}'}\n")
 
     return install
 

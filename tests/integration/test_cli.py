@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import fcntl
 import json
 import os
@@ -21,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 SECONDS = 30.0
 CLI = [sys.executable, "-m", "runcontext"]
@@ -47,6 +48,7 @@ class Place:
     """A project of its own, where the command line is called."""
 
     def __init__(self, folder: Path, cache: Path) -> None:
+        """Call it in ``folder``, with nothing set that could change what it does."""
         self.folder = folder
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("RUNCONTEXT_", "MLFLOW_"))}
         self.environment = {**kept, "RUNCONTEXT_CACHE_DIR": str(cache), "LC_ALL": "C.UTF-8"}
@@ -124,7 +126,7 @@ def fields(text: str) -> list[list[str]]:
     return [line.split("\t") for line in text.splitlines()]
 
 
-# --- a terminal ------------------------------------------------------------------------------------------------------
+# --- a terminal -------------------------------------------------------------------------------------------------------
 
 _WITH_TERMINAL = """
 import fcntl, os, sys, termios
@@ -136,9 +138,11 @@ os.execvp(sys.argv[1], sys.argv[1:])
 class Terminal:
     """A terminal of 80 columns, and what a program prints on it."""
 
-    def __init__(self, place: Place, words: list[str], *, columns: int = 80, **environment: str) -> None:
+    def __init__(self, place: Place, words: list[str], **environment: str) -> None:
+        """Start a program that has it for its controlling terminal."""
         self._ours, theirs = pty.openpty()
-        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 50, 80, 0, 0))
+        self._decoder = codecs.getincrementaldecoder("utf-8")()
         self.text = ""
         self.process = subprocess.Popen(
             [sys.executable, "-c", _WITH_TERMINAL, *words],
@@ -179,13 +183,13 @@ class Terminal:
             chunk = os.read(self._ours, 65_536)
         except OSError:
             return False
-        self.text += chunk.decode()
+        self.text += self._decoder.decode(chunk)
         return bool(chunk)
 
 
-def on_terminal(place: Place, *words: str, columns: int = 80, **environment: str) -> str:
+def on_terminal(place: Place, *words: str, **environment: str) -> str:
     """Call ``runcontext`` on a terminal and give what it showed."""
-    return Terminal(place, [*CLI, *words], columns=columns, **environment).end()
+    return Terminal(place, [*CLI, *words], **environment).end()
 
 
 def without_colour(text: str) -> str:
@@ -193,7 +197,7 @@ def without_colour(text: str) -> str:
     return re.sub(r"\x1b\[[0-9;]*m", "", text)
 
 
-# --- help, version, usage --------------------------------------------------------------------------------------------
+# --- help, version, usage ---------------------------------------------------------------------------------------------
 
 
 def test_version_is_the_installed_one(place: Place) -> None:
@@ -242,7 +246,7 @@ def test_the_installed_command_is_the_same(place: Place) -> None:
     assert done.stdout == place.call("--version").stdout
 
 
-# --- capture ---------------------------------------------------------------------------------------------------------
+# --- capture ----------------------------------------------------------------------------------------------------------
 
 
 def test_capture_json_has_the_stable_shape(place: Place) -> None:
@@ -346,7 +350,7 @@ def test_strict_capture_fails(place: Place) -> None:
     assert "Traceback" not in done.stderr
 
 
-# --- providers -------------------------------------------------------------------------------------------------------
+# --- providers --------------------------------------------------------------------------------------------------------
 
 
 def test_providers_tell_where_from_and_what_switched_them(place: Place) -> None:
@@ -372,7 +376,7 @@ def test_providers_tell_where_from_and_what_switched_them(place: Place) -> None:
     }
 
 
-# --- run: what passes through ------------------------------------------------------------------------------------------
+# --- run: what passes through -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("code", "status"), [(0, "FINISHED"), (1, "FAILED"), (3, "FAILED"), (255, "FAILED")])
@@ -486,7 +490,7 @@ def test_run_json_is_printed_behind_the_output(place: Place) -> None:
     assert found["experiment_name"] == "e1"
 
 
-# --- run: what it describes --------------------------------------------------------------------------------------------
+# --- run: what it describes -------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("companion", ["1", "0"])
@@ -523,7 +527,7 @@ def test_a_command_that_is_over_at_once_fails_no_fact(place: Place) -> None:
     assert statuses <= {"captured", "absent", "disabled"}
 
 
-# --- run: signals ------------------------------------------------------------------------------------------------------
+# --- run: signals -----------------------------------------------------------------------------------------------------
 
 _COUNTING = """
 import signal, sys, time
@@ -623,16 +627,17 @@ def journals(path: str) -> str:
     return "".join(each.read_text() for each in (Path(path) / "events").glob("*.jsonl"))
 
 
-# --- run: joining --------------------------------------------------------------------------------------------------------
+# --- run: joining -----------------------------------------------------------------------------------------------------
 
 _TRAIN = """
+import os
 import sys
 import runcontext
 with runcontext.start_run(run_name="from-program", tags={"team": "vision"}) as run:
     run.log_param("lr", 0.1)
     run.log_metric("loss", 0.5, step=1)
     run.log_text("weights", "model.txt")
-    print(run.run_id)
+    os.write(1, f"{run.run_id}\\n".encode())
     if "--fail" in sys.argv:
         raise ValueError("diverged")
 """
@@ -744,7 +749,8 @@ def test_a_killed_joiner_leaves_the_outer_run_alone(place: Place) -> None:
     path = place.script(
         "train.py",
         "import os, signal, runcontext\nrun = runcontext.start_run()\nrun.log_param('a', 1)\n"
-        "with runcontext.start_run(nested=True) as inner:\n    os.kill(os.getpid(), signal.SIGTERM)\n    signal.pause()\n",
+        "with runcontext.start_run(nested=True) as inner:\n"
+        "    os.kill(os.getpid(), signal.SIGTERM)\n    signal.pause()\n",
     )
     done = place.call("run", "--", "sh", "-c", f'"{sys.executable}" "{path}"; exit 0')
     assert done.returncode == 0
@@ -771,11 +777,11 @@ def test_a_run_id_of_nowhere_is_said_and_no_obstacle(place: Place) -> None:
     assert place.latest()["status"] == "FINISHED"
 
 
-# --- ls and show -----------------------------------------------------------------------------------------------------
+# --- ls and show ------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
-def three_runs(place: Place) -> Iterator[Place]:
+def three_runs(place: Place) -> Place:
     """Give a project with three runs of two experiments."""
     place.script(
         "make.py",
@@ -788,7 +794,7 @@ def three_runs(place: Place) -> Iterator[Place]:
         "        run.log_text('hello', 'notes/hello.txt')\n",
     )
     subprocess.run([sys.executable, "make.py"], cwd=place.folder, env=place.environment, check=True)
-    yield place
+    return place
 
 
 def test_ls_is_newest_first(three_runs: Place) -> None:

@@ -537,4 +537,9 @@ def _install(folder: Path) -> None:
     for command in commands:
         done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False)
         if done.returncode != 0:
-            pytest.skip(f"MLflow cannot be installed here: {' '.join(command[:5])} ...: {done.stderr.strip()[-300:]}")
+            pytest.skip(f"MLflow cannot be installed here: {' '.join(command[:5])} ...: {_error_in(done.stderr)}")
+
+
+def _error_in(text: str) -> str:
+    lines = text.strip().splitlines()
+    return next((line for line in lines if "error" in line.lower()), lines[-1] if lines else "no reason given")

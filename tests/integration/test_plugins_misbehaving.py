@@ -12,7 +12,7 @@ import pytest
 from runcontext.record import OutcomeStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
     from runcontext.record import Context, Outcome
@@ -43,16 +43,7 @@ HEALTHY = """
             return {"healthy": "yes"}
 """
 
-METHODS = """
-    class Provider:
-        def in_context(self):
-            return True
-
-        def tags(self):
-            return {{"culprit": "there"}}
-"""
-
-DEADLINE_SECONDS = 1.5
+DEADLINE_SECONDS = 5.0
 
 
 def body(lines: str, *, before: str = "", after: str = 'return {"culprit": "there"}') -> str:
@@ -79,7 +70,7 @@ class Misbehaving:
         deadline: float = 30.0,
     ) -> Finished:
         """Run ``program`` beside the plugin ``culprit``, whose module has the text ``source``."""
-        place(self._project, "culprit", placement)
+        place(self._project, ["culprit"], placement)
         self._install("culprit", source, target=target)
         self._install("healthy", HEALTHY)
         found = self._run_script(program, env={"RUNCONTEXT_TIMEOUT": str(deadline)})
@@ -95,10 +86,10 @@ def beside(project: Path, run_script: RunScript, install_plugin: InstallPlugin) 
     return Misbehaving(project, run_script, install_plugin)
 
 
-def place(project: Path, name: str, placement: str) -> None:
-    """Say in the project's pyproject.toml where a plugin runs."""
-    table = f'[tool.runcontext.providers.{name}]\nplacement = "{placement}"\n' if placement != "companion" else ""
-    (project / "pyproject.toml").write_text(table, encoding="utf-8")
+def place(project: Path, names: Iterable[str], placement: str) -> None:
+    """Say in the project's pyproject.toml where plugins run."""
+    tables = [f'[tool.runcontext.providers.{name}]\nplacement = "{placement}"\n' for name in names]
+    (project / "pyproject.toml").write_text("".join(tables) if placement != "companion" else "", encoding="utf-8")
 
 
 def assert_others_answered(context: Context) -> None:
@@ -224,26 +215,36 @@ RAISING = {
 
 
 @both_placements
-@pytest.mark.parametrize("case", RAISING)
-def test_plugin_that_raises_costs_itself_only(beside: Misbehaving, case: str, placement: str) -> None:
-    """Whatever it raises, wherever: its own outcome says what, once in the log too, and nothing else changes."""
-    source, target, kind, words = RAISING[case]
-    found = beside(source, placement=placement, target=target or "Provider")
-    outcome = culprit(found)
-    assert outcome.status is OutcomeStatus.FAILED
-    assert outcome.reason is not None
-    assert outcome.reason.startswith(kind)
-    assert words in outcome.reason
-    assert not outcome.tags
-    assert found.stderr.count("provider 'culprit' failed: " + kind) == 1
+def test_plugins_that_raise_cost_themselves_only(
+    project: Path, run_script: RunScript, install_plugin: InstallPlugin, placement: str
+) -> None:
+    """Whatever each raises, wherever: its own outcome says what, once in the log too, and nothing else changes."""
+    names = {f"raising{number:02}": case for number, case in enumerate(RAISING)}
+    for name, case in names.items():
+        install_plugin(name, RAISING[case][0], target=RAISING[case][1] or "Provider")
+    install_plugin("healthy", HEALTHY)
+    place(project, names, placement)
+    found = run_script(PROGRAM)
+    assert found.run.status == "FINISHED"
     assert found.run.params == {"before": "1", "after": "2"}
+    assert_others_answered(found.context)
+    for name, case in names.items():
+        _, _, kind, words = RAISING[case]
+        outcome = found.context.outcomes[name]
+        assert outcome.status is OutcomeStatus.FAILED, (case, outcome)
+        assert outcome.placement == placement
+        assert outcome.reason is not None
+        assert outcome.reason.startswith(kind), (case, outcome)
+        assert words in outcome.reason
+        assert not outcome.tags
+        assert found.stderr.count(f"provider {name!r} failed: {kind}") == 1, (case, found.stderr)
 
 
 def test_plugin_that_exits_at_import_does_not_decide_how_the_program_ended(
     project: Path, run_script: RunScript, install_plugin: InstallPlugin
 ) -> None:
     """``sys.exit(3)`` in a plugin that is imported by the program is not the program's exit status."""
-    place(project, "culprit", "thread")
+    place(project, ["culprit"], "thread")
     install_plugin("culprit", "import sys\nsys.exit(3)\n")
     found = run_script("import runcontext\nrun = runcontext.start_run()\nrun.tags\n")
     assert found.run.status == "FINISHED"
@@ -438,31 +439,32 @@ HANGING = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("case", "placement"),
-    [
-        (case, each)
-        for case, (_, where) in HANGING.items()
-        for each in ("companion", "thread")
-        if where in ("both", each)
-    ],
-)
-def test_plugin_that_hangs_is_waited_for_until_the_deadline_only(
-    beside: Misbehaving,
+@both_placements
+def test_plugins_that_hang_are_waited_for_until_the_deadline_only(
+    project: Path,
+    run_script: RunScript,
+    install_plugin: InstallPlugin,
     companions: Callable[[int], list[psutil.Process]],
     wait_until: Callable[..., None],
-    case: str,
     placement: str,
 ) -> None:
-    """Whatever it hangs in: the wait ends with the deadline, its outcome says so, and nothing of it is left running."""
-    found = beside(HANGING[case][0], placement=placement, deadline=DEADLINE_SECONDS)
-    assert DEADLINE_SECONDS - 0.1 < found.json["waited"] < DEADLINE_SECONDS + 1.0
-    outcome = culprit(found)
-    assert outcome.status is OutcomeStatus.TIMED_OUT
-    assert f"{DEADLINE_SECONDS:g} s" in (outcome.reason or "")
-    assert "provider 'culprit' timed out: " in found.stderr
+    """Whatever they hang in: the wait ends with the deadline, each outcome says so, and nothing is left running."""
+    names = {f"hanging{n}": case for n, (case, (_, where)) in enumerate(HANGING.items()) if where in ("both", placement)}
+    for name, case in names.items():
+        install_plugin(name, HANGING[case][0])
+    install_plugin("healthy", HEALTHY)
+    place(project, names, placement)
+    found = run_script(PROGRAM, env={"RUNCONTEXT_TIMEOUT": str(DEADLINE_SECONDS)})
+    assert DEADLINE_SECONDS - 0.1 < found.json["waited"] < DEADLINE_SECONDS + 2.0
     assert found.run.params == {"before": "1", "after": "2"}
-    wait_until(lambda: not companions(found.pid), 5.0, "the end of the companion")
+    assert_others_answered(found.context)
+    for name, case in names.items():
+        outcome = found.context.outcomes[name]
+        assert outcome.status is OutcomeStatus.TIMED_OUT, (case, outcome)
+        assert outcome.placement == placement
+        assert f"{DEADLINE_SECONDS:g} s" in (outcome.reason or ""), (case, outcome)
+        assert f"provider {name!r} timed out: " in found.stderr
+    wait_until(lambda: not companions(found.pid), 10.0, "the end of the companion")
 
 
 def test_endless_loop_in_a_thread_is_ended_after_the_deadline(beside: Misbehaving) -> None:
@@ -530,7 +532,7 @@ ENDING = {
         "[os.write(each, b'{}\\n') for each in range(3, 256) if os.path.exists(f'/proc/self/fd/{each}') and not os.get_inheritable(each)]",
         "",
     ),
-    "leaves its group": ("os.setpgid(0, os.getpgid(os.getppid())); time.sleep(1_000)", "1.5 s"),
+    "leaves its group": ("os.setpgid(0, os.getpgid(os.getppid())); time.sleep(1_000)", "its limit of 1 s"),
 }
 
 
@@ -540,7 +542,8 @@ def test_plugin_that_ends_its_process_costs_itself_only(
 ) -> None:
     """A crash in the companion is its own: the outcome says how the worker ended, and the others answer."""
     lines, words = ENDING[case]
-    found = beside(body(lines, before="import ctypes, os, signal, time"), deadline=DEADLINE_SECONDS)
+    source = body(lines, before="import ctypes, os, signal, time")
+    found = beside(source.replace("class Provider:", "class Provider:\n    timeout = 1\n"))
     outcome = culprit(found)
     assert outcome.status in (OutcomeStatus.FAILED, OutcomeStatus.TIMED_OUT) or not words
     assert words in (outcome.reason or "")
@@ -638,14 +641,14 @@ def test_plugin_that_leaves_a_thread_behind_in_the_program(beside: Misbehaving) 
 def test_child_of_a_plugin_ends_with_its_worker(
     beside: Misbehaving, project: Path, wait_until: Callable[..., None], hangs: bool
 ) -> None:
-    """A process that a plugin started and left behind is ended: at once, or with the run where the plugin hangs too."""
+    """A process that a plugin started and left behind is ended: at once, or with its plugin's limit where that hangs too."""
     lines = f"""
         child = subprocess.Popen(["sleep", "1000"])
         with open("child.pid", "w") as file:
             file.write(str(child.pid))
         {"time.sleep(1_000)" if hangs else ""}
     """
-    beside(body(lines, before="import subprocess, time"), deadline=DEADLINE_SECONDS)
+    beside(body(lines, before="import subprocess, time").replace("class Provider:", "class Provider:\n    timeout = 1\n"))
     pid = int((project / "child.pid").read_text())
     wait_until(lambda: not psutil.pid_exists(pid), 5.0, "the end of the child")
 

@@ -64,7 +64,14 @@ def parser() -> argparse.ArgumentParser:
     """Give the parser of the whole command line; ``subcommand`` of what it parses names the module that runs it."""
     whole = _Parser(prog="runcontext", description=_DESCRIPTION, epilog=_EPILOG, formatter_class=_Formatter)
     whole.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
-    commands = whole.add_subparsers(dest="subcommand", metavar="SUBCOMMAND", required=True, title="subcommands")
+    commands = whole.add_subparsers(
+        # Without a prog of ours argparse formats one, and imports shutil for it.
+        prog=whole.prog,
+        dest="subcommand",
+        metavar="SUBCOMMAND",
+        required=True,
+        title="subcommands",
+    )
     _add(commands, "capture", "what would be captured here and now", _CAPTURE, _PIPED_CAPTURE)
     _add(commands, "providers", "the providers in their order, and which are on", _PROVIDERS, _PIPED_PROVIDERS)
     run = _add(commands, "run", "run a command under a run", _RUN, _PIPED_RUN, json="afterwards print the run as JSON")

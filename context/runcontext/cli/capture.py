@@ -32,7 +32,7 @@ def main(options: argparse.Namespace) -> int:
 
 
 def _here_and_now() -> Program:
-    """Describe this process without its main file: the code of a run started here is this folder's, not runcontext's."""
+    """Describe this process without its main file: a run started here has this folder's code, not runcontext's."""
     fields = current_program().to_json()
     argv = ("runcontext", *fields["argv"][1:])
     return Program.from_json({**fields, "argv": argv, "main_file": None, "main_module": None})

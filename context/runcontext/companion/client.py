@@ -51,6 +51,11 @@ class Companion:
         return self._channel.has_peer()
 
     @property
+    def was_cut(self) -> bool:
+        """Whether the program closed the connection: the companion itself may be well."""
+        return self._channel.was_cut
+
+    @property
     def has_unsent(self) -> bool:
         """Whether something waits for it to be taken."""
         return self._channel.has_unsent

@@ -31,7 +31,7 @@ class Channel:
     """One end of a socket pair. It never blocks in sending; what the peer does not take yet waits here.
 
     ``is_open`` turns False for good when the peer is gone, sends what is no message, or somebody closed the descriptor;
-    ``problem`` then says what was wrong with what it sent.
+    ``problem`` then says what was wrong with what it sent, and ``was_cut`` that this end was closed by somebody else.
     """
 
     def __init__(self, descriptor: int) -> None:
@@ -45,6 +45,7 @@ class Channel:
         self._is_heard = True
         self.is_open = True
         self.problem: str | None = None
+        self.was_cut = False
 
     @property
     def descriptor(self) -> int:
@@ -132,6 +133,7 @@ class Channel:
     def _is_usable(self) -> bool:
         if self.is_open and not descriptors.is_still(self.descriptor, self._identity):
             self.is_open = False
+            self.was_cut = True
             self._socket.detach()
         return self.is_open
 

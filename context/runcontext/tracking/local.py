@@ -125,7 +125,7 @@ class LocalStore:
         self.path = path
 
     @classmethod
-    def at(cls, tracking_uri: str | None, folder: str | None) -> LocalStore:
+    def at(cls, tracking_uri: str | os.PathLike[str] | None, folder: str | None) -> LocalStore:
         """Give the store that a tracking URI names.
 
         Args:
@@ -141,6 +141,7 @@ class LocalStore:
                 message = f"no place to keep runs: no home folder is known, and {folder} is not a project; {_CHOOSE}"
                 raise StoreError(message)
             return cls(path)
+        tracking_uri = os.fspath(tracking_uri)
         path = os.path.expanduser(_path_of(tracking_uri))
         if folder is None and not os.path.isabs(path):
             message = f"tracking URI {tracking_uri!r} is relative, and the working directory is gone; name it from /"
