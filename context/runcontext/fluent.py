@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from runcontext.record import Context, RunRecord, RunStatus
 
-_tracking_uri: str | os.PathLike[str] | None = None
+_tracking_uri: str | None = None
 _experiment_name: str | None = None
 
 
@@ -139,7 +139,10 @@ def get_run(run_id: str, *, tracking_uri: str | os.PathLike[str] | None = None) 
 
 
 def search_runs(
-    experiment_names: Sequence[str] | None = None, max_results: int | None = None, *, tracking_uri: str | os.PathLike[str] | None = None
+    experiment_names: Sequence[str] | None = None,
+    max_results: int | None = None,
+    *,
+    tracking_uri: str | os.PathLike[str] | None = None,
 ) -> list[RunRecord]:
     """Read runs back, newest first.
 

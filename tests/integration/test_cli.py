@@ -21,6 +21,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from runcontext.cli import times
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -477,6 +479,16 @@ def test_what_the_command_leaves_behind_is_not_waited_for(place: Place) -> None:
     os.kill(int(done.stdout), signal.SIGKILL)
     assert time.monotonic() - began < 15
     assert place.latest()["status"] == "FINISHED"
+
+
+@pytest.mark.parametrize(("code", "expected"), [(0, 125), (3, 3)])
+def test_strict_run_fails_where_its_command_did_not(place: Place, code: int, expected: int) -> None:
+    """RUNCONTEXT_STRICT=1: a failed provider makes success a failure of ours; a failing command's status stays."""
+    strict = {"RUNCONTEXT_STRICT": "1", "RUNCONTEXT_TAGS": "not json"}
+    done = place.call("run", "--", "sh", "-c", f"exit {code}", **strict)
+    assert done.returncode == expected
+    assert "RUNCONTEXT_TAGS" in done.stderr
+    assert place.latest()["end_reason"] == f"exit code {code}"
 
 
 def test_run_json_is_printed_behind_the_output(place: Place) -> None:
@@ -954,6 +966,33 @@ def test_a_store_of_another_kind_is_refused(place: Place, uri: str) -> None:
     done = place.call("ls", "--tracking-uri", uri)
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("milliseconds", "text"),
+    [
+        (-5, "0.0s"),
+        (0, "0.0s"),
+        (9_940, "9.9s"),
+        (9_960, "10s"),
+        (59_600, "1m00s"),
+        (3_599_000, "59m59s"),
+        (3_600_000, "1h00m"),
+        (90_000_000, "1d01h"),
+    ],
+)
+def test_durations_are_short(milliseconds: int, text: str) -> None:
+    """A duration is told by its two largest units."""
+    assert times.duration(milliseconds) == text
+
+
+def test_moments_long_ago_have_a_year() -> None:
+    """A start of today is told with its time of day, one of years ago with its year; both are equally long."""
+    now = time.time()
+    assert times.short_moment(int(now * 1_000)) == time.strftime("%b %d %H:%M", time.localtime(now))
+    long_ago = times.short_moment(1_000_000_000_000)
+    assert long_ago.endswith(" 2001")
+    assert len(long_ago) == 12
 
 
 def test_output_that_an_encoding_cannot_show(three_runs: Place) -> None:

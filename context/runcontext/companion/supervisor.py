@@ -39,6 +39,9 @@ _MOST_WORKERS = 128
 _PATIENCE_SECONDS = 0.25
 """How long the other providers wait behind one that is slow before they get a worker of their own."""
 
+_WRITE_EVERY_SECONDS = 0.05
+"""How often a context that is not complete is written at most: 100 plugins that answer would write it 100 times."""
+
 _FAREWELL_SECONDS = 0.5
 _SCAN = "entry points"
 
@@ -97,6 +100,7 @@ class Capture:
         self.finishes_by = time.monotonic() + request["deadline_seconds"]
         self.is_open = True
         self.is_changed = False
+        self._written_at = 0.0
         self.is_scanning = False
         self.is_disowned = False
 
@@ -116,8 +120,12 @@ class Capture:
 
     def write(self) -> None:
         """Write the context into the run's folder; a store that fails later costs the file, not the companion."""
+        now = time.monotonic()
+        if self.is_open and not self.is_complete and now - self._written_at < _WRITE_EVERY_SECONDS:
+            return
         if self.folder is None or not self.is_changed or (self.is_disowned and self.has_final_status()):
             return
+        self._written_at = now
         row = resolution.merged(self.order, self.outcomes, self.attachments, self.caller_tags)
         try:
             self.folder.write_context(row, self.context_file)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 
@@ -28,8 +29,11 @@ def serve(descriptor: int, preload: Iterable[str]) -> NoReturn:
         preload: modules to import before the first job, so that their import overlaps with the program's own start.
     """
     channel = Channel(descriptor)
+    # What an import makes is not garbage, and looking for some takes a tenth of its time.
+    gc.disable()
     for module in preload:
         _preload(module)
+    gc.enable()
     while channel.is_open:
         channel.wait(_LONGER_THAN_ANY_WAIT_SECONDS)
         for job in channel.receive():

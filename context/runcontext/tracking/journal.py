@@ -58,7 +58,8 @@ class Journal:
     def flush(self) -> int:
         """Try again what could not be written; give the number of bytes that still wait."""
         with self._lock:
-            self._flush()
+            if self._waiting:
+                self._flush()
             return len(self._waiting)
 
     def close(self) -> None:
