@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from runcontext.tracking.local import RunFolder
 
 _GLANCE_SECONDS = 0.05
-_HANDSHAKE_SECONDS = (0.5, 2.0)
+_HANDSHAKE_SECONDS = (0.5, 10.0)
 """What was started as a companion and has not said so after half the deadline, within these bounds, is none."""
 
 _FAREWELL_SECONDS = 0.5
@@ -299,7 +299,7 @@ class Capture:
         folder = None if self._folder is None else self._folder.attachments(self._context_file)
         started = []
         for name, method, load in jobs:
-            self._move_to_thread(name)
+            self._move_to_thread(name, method)
             try:
                 # In this thread, the caller's own: an import in the background could break one of the program's.
                 loaded = load()
@@ -326,10 +326,10 @@ class Capture:
                 self._without_thread(each)
         Watch(started).start()
 
-    def _move_to_thread(self, name: str) -> None:
-        with self._lock:
-            known = self._outcomes.get(name)
-            if known is None or known["placement"] != "inline":
+    def _move_to_thread(self, name: str, method: str) -> None:
+        # What else an inline provider has to say joins what it said inline.
+        if method == "tags":
+            with self._lock:
                 self._outcomes[name] = resolution.pending("thread")
 
     def _thread_limit(self, name: str, loaded: Any) -> tuple[float, str]:
@@ -356,7 +356,8 @@ class Capture:
             self._attachments.extend(attachments)
             companion = self._companion
             if companion is not None and companion.is_open:
-                companion.send({"op": "outcome", "id": self.id, "name": name, "outcome": outcome})
+                message = {"op": "outcome", "id": self.id, "name": name, "outcome": outcome}
+                companion.send({**message, "attachments": attachments})
                 # Whether it could write that, it does not say.
                 self._is_kept = False
             else:

@@ -302,6 +302,9 @@ def _parsed(pyproject: str, content: bytes) -> Mapping[str, Any]:
     except (ValueError, AttributeError) as error:
         log.warn_once(f"{pyproject} is not TOML ({error}): its [tool.runcontext] is not in force")
         return {}
+    if not isinstance(table, dict):
+        _warn(f"[tool] runcontext in {pyproject}", table, "a table: [tool.runcontext]")
+        return {}
     known = {key.split(".")[0] for key, _, _ in VARIABLES.values() if key}
     for key in table.keys() - known:
         log.warn_once(f"[tool.runcontext] {key} in {pyproject} is not a setting; known are {', '.join(sorted(known))}")

@@ -42,9 +42,7 @@ def read(run: runcontext.Run) -> RunRecord:
 
 
 ARGUMENTS = {
-    "start_run": (
-        "run_name run_id experiment_name nested parent_run_id tags description tracking_uri providers"
-    ),
+    "start_run": ("run_name run_id experiment_name nested parent_run_id tags description tracking_uri providers"),
     "end_run": "status",
     "active_run": "",
     "log_param": "key value",
@@ -257,7 +255,9 @@ def test_what_is_no_metric(value: Any) -> None:
         run.log_metric("loss", value)
 
 
-@pytest.mark.parametrize("key", ["", "/a", "a//b", "../x", "a/../b", "./a", "a/", "a\nb", "a\0b", "a%", "x" * 251, 3, None])
+@pytest.mark.parametrize(
+    "key", ["", "/a", "a//b", "../x", "a/../b", "./a", "a/", "a\nb", "a\0b", "a%", "x" * 251, 3, None]
+)
 def test_ill_formed_names(key: Any) -> None:
     """A name that MLflow's servers would refuse later is refused here, at once, in every function that takes one."""
     with start() as run:

@@ -109,7 +109,7 @@ def test_a_home_that_is_no_path(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
 
 
 def test_no_folder_at_all(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the working directory is unknown the data folder counts; without a home that raises, and says what to do."""
+    """Where the working directory is unknown the data folder counts; without a home that raises, and says more."""
     assert LocalStore.at(None, None).path == str(home / ".local/share/runcontext")
     monkeypatch.setenv("HOME", "relative")
     with pytest.raises(StoreError, match=r"no place to keep runs.*RUNCONTEXT_TRACKING_URI=FOLDER"):
@@ -138,7 +138,8 @@ def test_tracking_uris(uri: str, expected: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "uri", ["http://h", "https://u:hunter2@h", "sqlite:///x.db", "mysql+pymysql://u:hunter2@h/x", "databricks://p", "s3://b"]
+    "uri",
+    ["http://h", "https://u:hunter2@h", "sqlite:///x.db", "mysql+pymysql://u:hunter2@h/x", "databricks://p", "s3://b"],
 )
 def test_uris_that_name_no_folder(uri: str) -> None:
     """Other schemes raise, and no password is in what they say."""

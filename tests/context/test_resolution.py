@@ -109,7 +109,9 @@ def test_every_text_can_be_written(text: str) -> None:
         assert found == text.encode("utf-8", "backslashreplace").decode()
 
 
-@given(st.dictionaries(st.text(max_size=5) | st.integers() | st.none(), st.text(max_size=5) | st.integers() | st.none()))
+@given(
+    st.dictionaries(st.text(max_size=5) | st.integers() | st.none(), st.text(max_size=5) | st.integers() | st.none())
+)
 def test_any_mapping_is_taken_or_explained(mapping: dict[Any, Any]) -> None:
     """Every entry of a provider's mapping is a tag, a failed fact with its reason, or None: nothing gets lost."""
     outcome = said(mapping)
@@ -123,10 +125,10 @@ def test_callables_cost_one_fact_each() -> None:
     """A fact that fails costs itself; None is no fact, and NotInContext says why there is none."""
 
     def fail() -> str:
-        raise OSError("no such device")
+        raise OSError("no such device")  # noqa: EM101, TRY003 - as providers write it
 
     def absent() -> str:
-        raise NotInContext("no GPU here")
+        raise NotInContext("no GPU here")  # noqa: EM101, TRY003 - as above
 
     outcome = said({"good": lambda: "yes", "none": lambda: None, "bad": fail, "absent": absent, "plain": "text"})
     assert outcome["tags"] == {"good": "yes", "plain": "text"}
@@ -184,8 +186,8 @@ def test_errors_as_reasons(error: BaseException, expected: str) -> None:
 def test_an_error_that_cannot_be_shown() -> None:
     """An exception whose ``__str__`` raises is described all the same."""
 
-    class Worse(Exception):
+    class WorseError(Exception):
         def __str__(self) -> str:
             raise SystemExit
 
-    assert resolution.describe_error(Worse()) == "Worse: <its message cannot be read: SystemExit>"
+    assert resolution.describe_error(WorseError()) == "WorseError: <its message cannot be read: SystemExit>"

@@ -273,7 +273,8 @@ def _serves(process: psutil.Process, pid: int) -> bool:
 
 def _site(tmp_path: Path) -> Path:
     site = tmp_path / "site"
-    site.mkdir(exist_ok=True)
+    # As pip leaves it: byte code that is written later does not change the folder's own time.
+    (site / "__pycache__").mkdir(parents=True, exist_ok=True)
     return site
 
 

@@ -361,8 +361,10 @@ def test_64_processes_in_one_folder(run_script: RunScript, project: Path) -> Non
 
 def test_programs_at_once(start_script: StartScript, project: Path) -> None:
     """Whole programs side by side, each with its companion, do not disturb each other."""
-    source = "import runcontext\nwith runcontext.start_run() as run:\n    run.log_param('pid', __import__('os').getpid())\n"
-    started = [start_script(source, name="script.py") for _ in range(6)]
+    source = (
+        "import runcontext\nwith runcontext.start_run() as run:\n    run.log_param('pid', __import__('os').getpid())\n"
+    )
+    started = [start_script(source, name=f"script{number}.py") for number in range(6)]
     for each in started:
         out, err = each.communicate()
         assert (each.returncode, out, err) == (0, "", "")

@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     import psutil
+    from tests.integration.conftest import Finished, RunScript, StartScript
 
     from runcontext.record import Context, RunRecord
-    from tests.integration.conftest import Finished, RunScript, StartScript
 
 PROGRAM = """
     import runcontext
@@ -61,9 +61,11 @@ def assert_finished_whole(finished: Finished, *, without: tuple[str, ...] = ()) 
     assert_whole(finished.run, finished.context, without=without)
 
 
-@pytest.mark.parametrize("options", [(), ("-O",), ("-OO",), ("-I",), ("-E", "-s"), ("-B",), ("-X", "dev", "-W", "error")])
+@pytest.mark.parametrize(
+    "options", [(), ("-O",), ("-OO",), ("-I",), ("-E", "-s"), ("-B",), ("-X", "dev", "-W", "error")]
+)
 def test_interpreter_options(run_script: RunScript, options: tuple[str, ...]) -> None:
-    """Asserts and docstrings away, isolated, or with every warning an error: the run is the same, and nothing is said."""
+    """Asserts and docstrings away, isolated, every warning an error: the run is the same, and nothing is said."""
     source = PROGRAM.replace("assert ", "") if "-I" not in options else PROGRAM
     assert_finished_whole(run_script(source, options=options))
 
@@ -142,7 +144,7 @@ def test_locales(run_script: RunScript, setting: dict[str, str], companion: str)
 
 @pytest.mark.parametrize("locale", [{}, {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}])
 def test_bytes_that_are_no_text(run_script: RunScript, project: Path, locale: dict[str, str]) -> None:
-    """Arguments, variables, folders and values that are no text in any encoding are kept readable, as ``\\udcXX``."""
+    """Arguments, variables, folders and values that are no text in any encoding are kept readable, byte for byte."""
     source = PROGRAM + '    run.set_tag("odd", "a\\udce9\\0b")\n'
     odd = project / "caf\udce9"
     odd.mkdir()
@@ -243,7 +245,7 @@ def test_many_descriptors(run_script: RunScript) -> None:
 
 
 def test_a_process_without_proc(project: Path, environment: dict[str, str]) -> None:
-    """Where /proc cannot be read, its facts are missing with a reason, and the run is RUNNING to who cannot know better."""
+    """Without /proc, its facts are missing with a reason, and a run is RUNNING to who cannot know better."""
     unshare = shutil.which("unshare")
     options = ["-m"] if os.geteuid() == 0 else ["-rm"]
     trial = [str(unshare), *options, "sh", "-c", WITHOUT_PROC, "sh", "true"]
@@ -355,7 +357,13 @@ def test_programs_that_are_no_script(project: Path, environment: dict[str, str],
     (project / "package" / "__main__.py").write_text(source, encoding="utf-8")
     with zipfile.ZipFile(project / "package.zip", "w") as file:
         file.writestr("__main__.py", source)
-    words = {"-c": ["-c", source], "-m": ["-m", "package"], "stdin": ["-"], "folder": ["package"], "zip": ["package.zip"]}
+    words = {
+        "-c": ["-c", source],
+        "-m": ["-m", "package"],
+        "stdin": ["-"],
+        "folder": ["package"],
+        "zip": ["package.zip"],
+    }
     typed = source if way == "stdin" else None
     subprocess.run([sys.executable, *words[way]], cwd=project, env=environment, input=typed, text=True, check=True)
     store = LocalStore(str(project / ".runcontext"))

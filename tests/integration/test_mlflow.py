@@ -475,12 +475,13 @@ def test_ctrl_c_is_the_users(run_script: RunScript) -> None:
     ]
 
 
-def test_the_page_about_mlflow_is_true(run_mlflow: Callable[..., Finished]) -> None:
+def test_the_page_about_mlflow_is_true(mlflow: MLflow, project: Path, run_mlflow: Callable[..., Finished]) -> None:
     """The program in docs/mlflow.md prints what the page says."""
     page = (ROOT / "docs" / "mlflow.md").read_text(encoding="utf-8")
     shown = re.search(r"```python\n(.*?)```\n```text\n(.*?)```", page, re.DOTALL)
     assert shown is not None
     program, printed = shown.groups()
+    shutil.copy(mlflow.database, project / "mlflow.db")
     finished = run_mlflow(program)
 
     pattern = re.escape(printed).replace(re.escape("..."), ".+")

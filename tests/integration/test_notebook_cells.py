@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
+from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.integration.conftest import RunScript  # noqa: TC001 - pytest reads the annotations of tests
+if TYPE_CHECKING:
+    from tests.integration.conftest import RunScript
 
 FAST = {"RUNCONTEXT_DISABLED": "1"}
 
@@ -39,53 +41,51 @@ KERNEL = """
     sys.ps1 = "In : "
 """
 
+BLOCK = """
+with runcontext.start_run(run_name="0") as run:
+    await asyncio.sleep(0.01)
+    runcontext.log_param("cell", 1)
+    assert runcontext.active_run() is run
+"""
+
+TASK = """
+async def work():
+    with runcontext.start_run(run_name="0") as run:
+        await asyncio.sleep(0.05)
+        runcontext.log_param("cell", 5)
+task = asyncio.create_task(work())
+"""
+
+NESTED = """
+with runcontext.start_run(run_name="1", nested=True):
+    await asyncio.sleep(0.01)
+    runcontext.log_param("cell", "inner")
+"""
+
+START = 'run = runcontext.start_run(run_name="0")'
+
 CELLS = {
-    "a block in one cell": (
-        'with runcontext.start_run(run_name="0") as run:\n'
-        "    await asyncio.sleep(0.01)\n"
-        '    runcontext.log_param("cell", 1)\n'
-        "    assert runcontext.active_run() is run",
-        "assert runcontext.active_run() is None",
-    ),
+    "a block in one cell": (BLOCK, "assert runcontext.active_run() is None"),
     "a run across cells": (
-        'run = runcontext.start_run(run_name="0")',
+        START,
         'await asyncio.sleep(0.01)\nruncontext.log_param("cell", 2)',
         "runcontext.end_run()\nassert run.status == 'FINISHED'",
         "assert runcontext.active_run() is None",
     ),
-    "a run and a cell that fails": (
-        'run = runcontext.start_run(run_name="0")',
-        "1 / 0",
-        'runcontext.log_param("cell", 3)',
-        "runcontext.end_run()",
-    ),
-    "a run that nobody ends": (
-        'run = runcontext.start_run(run_name="0")',
-        'runcontext.log_param("cell", 4)',
-        "1 / 0",
-    ),
+    "a run and a cell that fails": (START, "1 / 0", 'runcontext.log_param("cell", 3)', "runcontext.end_run()"),
+    "a run that nobody ends": (START, 'runcontext.log_param("cell", 4)', "1 / 0"),
     "a task that outlives its cell": (
-        "async def work():\n"
-        '    with runcontext.start_run(run_name="0") as run:\n'
-        "        await asyncio.sleep(0.05)\n"
-        '        runcontext.log_param("cell", 5)\n'
-        "task = asyncio.create_task(work())",
+        TASK,
         "await asyncio.sleep(0)",
         "await task\nassert runcontext.active_run() is None",
     ),
-    "a nested run in a later cell": (
-        'run = runcontext.start_run(run_name="0")',
-        'with runcontext.start_run(run_name="1", nested=True):\n'
-        "    await asyncio.sleep(0.01)\n"
-        '    runcontext.log_param("cell", "inner")',
-        'runcontext.log_param("cell", 6)\nruncontext.end_run()',
-    ),
+    "a nested run in a later cell": (START, NESTED, 'runcontext.log_param("cell", 6)\nruncontext.end_run()'),
 }
 
 
 @pytest.mark.parametrize("each_in_its_own_context", [False, True], ids=["one context", "a context each"])
 @pytest.mark.parametrize("name", CELLS)
-def test_cells(run_script: RunScript, name: str, each_in_its_own_context: bool) -> None:  # noqa: FBT001 - parametrized
+def test_cells(run_script: RunScript, name: str, each_in_its_own_context: bool) -> None:
     """A run may begin in one cell, be logged to in another and end in a third, in whichever context each one runs."""
     source = f"""{KERNEL}
     import asyncio
@@ -107,7 +107,8 @@ def test_a_notebook_records_todays_commit(run_script: RunScript) -> None:
     with runcontext.start_run(run_name="0") as run:
         before = run.tags["mlflow.source.git.commit"]
     '''
-    commit = ["git", "-c", "user.name=A", "-c", "user.email=a@example.org", "commit", "-q", "--allow-empty", "-m", "second"]
+    author = ["-c", "user.name=A", "-c", "user.email=a@example.org"]
+    commit = ["git", *author, "commit", "-q", "--allow-empty", "-m", "second"]
     second = f'''
     subprocess.run({{commit!r}}, check=True)
     with runcontext.start_run(run_name="1") as run:

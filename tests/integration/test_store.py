@@ -69,7 +69,7 @@ if os.geteuid() == 0:
 
 
 def as_nobody(script: str, folder: Path) -> str:
-    """Run a script as a user without any rights: where we are root, as one that no machine knows; give what it prints."""
+    """Run a script as a user without rights, where we are root as one that no machine knows; give what it prints."""
     words = [sys.executable, "-c", DROP + textwrap.dedent(script)]
     env = {**os.environ, **FAST}
     finished = subprocess.run(words, cwd=folder, env=env, capture_output=True, text=True, check=False)
@@ -90,7 +90,9 @@ def as_nobody(script: str, folder: Path) -> str:
     ],
 )
 @pytest.mark.parametrize("way", ["argument", "variable"])
-def test_an_unusable_store_raises_at_the_start(run_script: RunScript, project: Path, uri: str, said: str, way: str) -> None:
+def test_an_unusable_store_raises_at_the_start(
+    run_script: RunScript, project: Path, uri: str, said: str, way: str
+) -> None:
     """``start_run()`` raises, says why and how to choose another place, and tells nobody a password."""
     (project / "occupied").write_text("a file, not a folder", encoding="utf-8")
     arguments = f"tracking_uri={uri!r}" if way == "argument" else ""
@@ -176,9 +178,12 @@ def in_small_folder(source: str, folder: Path, environment: dict[str, str]) -> s
     mount = 'mount -t tmpfs -o size=64k none "$1"'
     small = folder / "small"
     small.mkdir()
-    if unshare is None or subprocess.run(
-        [unshare, *options, "sh", "-c", mount, "sh", str(small)], capture_output=True, check=False
-    ).returncode:
+    if (
+        unshare is None
+        or subprocess.run(
+            [unshare, *options, "sh", "-c", mount, "sh", str(small)], capture_output=True, check=False
+        ).returncode
+    ):
         pytest.skip("mounting a small file system needs unshare(1) and root, or user namespaces")
     script = folder / "script.py"
     script.write_text(textwrap.dedent(source), encoding="utf-8")
@@ -206,7 +211,10 @@ def test_a_full_store_loses_nothing_once_there_is_room(
     assert found["status"] == "FINISHED"
     assert found["params"] == (102 if "after" in room else 101)
     assert (found["loss"], found["when"]) == (99, "full")
-    assert [name for name in found["files"] if "context" not in name] == ["artifacts/note.txt", "artifacts/notes/text.txt"]
+    assert [name for name in found["files"] if "context" not in name] == [
+        "artifacts/note.txt",
+        "artifacts/notes/text.txt",
+    ]
     assert "No space left" in finished.stderr
     assert "64 MiB" in finished.stderr
     assert " lost" not in finished.stderr
@@ -317,7 +325,7 @@ DELETED = """
 def test_a_folder_deleted_in_mid_run(
     run_script: RunScript, wait_until: Callable[..., None], folder: str, after: str, providers: str
 ) -> None:
-    """rm -rf of a run's folder, or of the whole store: identity, events and context are there again at the end."""
+    """Removal of a run's folder, or of the whole store: identity, events and context are there again at the end."""
     variables = {
         "none": FAST,
         "in the companion": {"RUNCONTEXT_PROVIDERS": "user,host"},
@@ -383,7 +391,7 @@ def test_newest_first(tmp_path: Path) -> None:
 
 
 def test_one_bad_run_hides_no_other(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """A run that cannot be read is left out, with a warning that names it; stray files and empty folders say nothing."""
+    """A run that cannot be read is left out, with a warning that names it; stray files and folders say nothing."""
     store = str(tmp_path)
     good = runcontext.start_run(tracking_uri=store, providers=[])
     good.end()
@@ -401,7 +409,15 @@ def test_torn_and_foreign_lines_are_tolerated(tmp_path: Path) -> None:
     run = runcontext.start_run(tracking_uri=str(tmp_path), providers=[])
     run.log_param("a", 1)
     (journal,) = run.path.glob("events/*")
-    for junk in (b"\0" * 512, b"\xff\xfe{}", b"[1]", b"null", b'{"t": null}', b'{"t": "late", "params": {"x": 1}}', b"{}"):
+    for junk in (
+        b"\0" * 512,
+        b"\xff\xfe{}",
+        b"[1]",
+        b"null",
+        b'{"t": null}',
+        b'{"t": "late", "params": {"x": 1}}',
+        b"{}",
+    ):
         (run.path / "events" / "a-1-1.jsonl").write_bytes(b'{"t": 1, "params": {"b": "2"}}\n' + junk + b"\n")
         assert runcontext.get_run(run.run_id, tracking_uri=str(tmp_path)).params == {"a": "1", "b": "2"}
     with journal.open("ab") as file:

@@ -231,7 +231,7 @@ class Supervisor:
         if capture is None:
             return
         if message["op"] == "outcome":
-            capture.take(message["name"], message["outcome"])
+            capture.take(message["name"], message["outcome"], message["attachments"])
         elif message["op"] == "end":
             self._on_end(capture, message["reason"])
 
@@ -382,6 +382,7 @@ class Supervisor:
             row = {**spec.to_json(), "method": "tags", "placement": "companion", "is_placed": spec.is_placed}
             self._queue.append(self._provider_job(capture, row))
         else:
+            capture.outcomes[spec.name] = resolution.pending("thread")
             self._caller.send({"op": "elsewhere", "id": capture.id, "name": spec.name, "placement": spec.placement})
 
     def _bury(self, worker: Worker) -> None:
