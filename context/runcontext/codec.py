@@ -46,7 +46,7 @@ def _c_functions() -> tuple[Callable[[Any], str], Callable[[str], Any]]:
     def loads(text: str) -> Any:
         try:
             value, end = scan(text, 0)
-        except Exception:
+        except Exception:  # noqa: BLE001 - see below
             # Where the scanner finds an error it looks for json.JSONDecodeError, which may not be imported, or not be
             # that of the standard library.
             message = f"not JSON: {text[:80]!r}"

@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 _FIRST_NUMBER = 64
 
 
-def moved_up(descriptor: int) -> int:
-    """Give the same open file under a number of 64 or more (3 or more where few are allowed), closed on exec."""
+def moved_up(descriptor: int, least: int = _FIRST_NUMBER) -> int:
+    """Give the same open file under a number of ``least`` or more (3 or more where few are allowed), closed on exec."""
     if fcntl is None:
         return descriptor
-    for first in (_FIRST_NUMBER, 3):
+    for first in (least, _FIRST_NUMBER, 3):
         try:
             number = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, first)
         except OSError:

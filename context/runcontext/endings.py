@@ -25,6 +25,9 @@ else:
 UNKNOWN_EXIT = "exit code unknown"
 """The reason of a run that was open at the program's end: what ``raise SystemExit(n)`` carries nobody can see."""
 
+_OUT_OF_REACH = 960
+"""``faulthandler`` cannot look whether a number still means its file: it gets one that a program hardly ever reaches."""
+
 _exit_code: Any = None
 _has_exit_code = False
 _failure_before: BaseException | None = None
@@ -164,7 +167,7 @@ class _SignalRecord:
 
     def _open(self) -> None:
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
-        self._descriptor = descriptors.moved_up(os.open(self._path, flags, 0o666))
+        self._descriptor = descriptors.moved_up(os.open(self._path, flags, 0o666), _OUT_OF_REACH)
         self._identity = descriptors.identity(self._descriptor)
 
     def _register(self) -> None:

@@ -386,6 +386,22 @@ def test_signals_reset_and_descriptors_closed_in_mid_run(run_script: RunScript) 
     assert all(not file.stat().st_size for file in finished.project.glob("script?*.py") if file.name[6].isdigit())
 
 
+def test_a_signal_after_all_descriptors_were_closed(run_script: RunScript) -> None:
+    """Where the program has closed our files and opened its own, what is noted of a signal lands in none of them."""
+    source = """
+        import os, signal, time
+        import runcontext
+        runcontext.start_run()
+        os.closerange(3, 2_000)
+        files = [open(f"script{number}.py", "w") for number in range(200)]
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(5)
+    """
+    finished = run_script(source, env=FAST, returncode=-signal.SIGTERM)
+    files = [file for file in finished.project.glob("script*.py") if file.name[6].isdigit()]
+    assert (len(files), sum(file.stat().st_size for file in files)) == (200, 0)
+
+
 def test_ignored_signals_stay_ignored(project: Path, environment: dict[str, str]) -> None:
     """Under nohup a program outlives SIGHUP: it was started with the signal ignored, and it stays so."""
     inner = project / "script_inner.py"
@@ -650,8 +666,8 @@ def test_killed_at_random_moments(
     rounds_with_events = 0
     for line in started.stdout:
         runs = {run.run_id: run for run in reading.search_runs(LocalStore(str(project / ".runcontext")))}
-        run_id, *reported = line.split() or [None]
-        if run_id is not None:
+        run_id, *reported = line.split() or [""]
+        if run_id:
             assert_has_all(runs[run_id], [int(each) for each in reported])
             rounds_with_events += bool(reported)
     assert started.wait() == 0

@@ -449,7 +449,9 @@ def test_plugins_that_hang_are_waited_for_until_the_deadline_only(
     placement: str,
 ) -> None:
     """Whatever they hang in: the wait ends with the deadline, each outcome says so, and nothing is left running."""
-    names = {f"hanging{n}": case for n, (case, (_, where)) in enumerate(HANGING.items()) if where in ("both", placement)}
+    names = {
+        f"hanging{n}": case for n, (case, (_, where)) in enumerate(HANGING.items()) if where in ("both", placement)
+    }
     for name, case in names.items():
         install_plugin(name, HANGING[case][0])
     install_plugin("healthy", HEALTHY)
@@ -648,7 +650,9 @@ def test_child_of_a_plugin_ends_with_its_worker(
             file.write(str(child.pid))
         {"time.sleep(1_000)" if hangs else ""}
     """
-    beside(body(lines, before="import subprocess, time").replace("class Provider:", "class Provider:\n    timeout = 1\n"))
+    beside(
+        body(lines, before="import subprocess, time").replace("class Provider:", "class Provider:\n    timeout = 1\n")
+    )
     pid = int((project / "child.pid").read_text())
     wait_until(lambda: not psutil.pid_exists(pid), 5.0, "the end of the child")
 
@@ -724,3 +728,95 @@ def test_interrupt_of_the_user_is_not_swallowed(
     assert "interrupted" in found.stdout
     assert found.run.status == "KILLED"
     assert os.path.isdir(project)
+
+
+STRICT_SITES = {
+    "tags": "run.tags",
+    "context": "run.context",
+    "leaving": "pass",
+}
+
+
+@both_placements
+@pytest.mark.parametrize("site", STRICT_SITES)
+def test_strict_raises_what_is_otherwise_logged(
+    project: Path, run_script: RunScript, install_plugin: InstallPlugin, site: str, placement: str
+) -> None:
+    """RUNCONTEXT_STRICT=1: from run.tags, run.context or on leaving the run, naming provider, fact and reason."""
+    install_plugin("culprit", body("", after='return {"good": "1", "bad": 7}'))
+    install_plugin("worse", "raise ValueError('at import')")
+    place(project, ["culprit", "worse"], placement)
+    program = f"""
+        import runcontext
+        try:
+            with runcontext.start_run() as run:
+                {STRICT_SITES[site]}
+                print("inside")
+        except runcontext.ProviderError as error:
+            print(error)
+    """
+    found = run_script(program, env={"RUNCONTEXT_STRICT": "1"})
+    assert found.stdout.startswith("inside") == (site == "leaving")
+    assert "provider 'culprit', fact 'bad': TypeError: tag 'bad' is a int" in found.stdout
+    assert "provider 'worse' failed: ValueError: at import" in found.stdout
+    assert found.run.status == ("FINISHED" if site == "leaving" else "FAILED")
+    assert found.context.tags["good"] == "1"
+
+
+def test_strict_does_not_hide_the_programs_own_exception(run_script: RunScript, install_plugin: InstallPlugin) -> None:
+    """An exception that is under way goes on, with the providers' failures as a note (in the log before Python 3.11)."""
+    install_plugin("culprit", "raise ValueError('at import')")
+    program = """
+        import runcontext
+        try:
+            with runcontext.start_run():
+                raise LookupError("the program's own")
+        except LookupError as error:
+            print(*getattr(error, "__notes__", ["none"]))
+    """
+    found = run_script(program, env={"RUNCONTEXT_STRICT": "1"})
+    assert "provider 'culprit' failed: ValueError: at import" in found.stdout + found.stderr
+    assert found.run.status == "FAILED"
+    assert found.run.tags["end.reason"] == "LookupError: the program's own"
+
+
+def test_failure_is_logged_once_by_its_logger(run_script: RunScript, install_plugin: InstallPlugin) -> None:
+    """One WARNING of the logger ``runcontext`` for each failure, however many runs and readers there are."""
+    install_plugin("culprit", body("", after='return {"bad": 7}'))
+    program = """
+        import json, logging
+        import runcontext
+
+        class Keep(logging.Handler):
+            kept = []
+            def emit(self, record):
+                self.kept.append([record.name, record.levelname, record.getMessage()])
+
+        logging.getLogger().addHandler(Keep())
+        for _ in range(3):
+            with runcontext.start_run() as run:
+                run.tags, run.context, run.tags
+        print(json.dumps(Keep.kept))
+    """
+    found = run_script(program)
+    ((logger, level, message),) = found.json
+    assert (logger, level) == ("runcontext", "WARNING")
+    assert message.startswith("provider 'culprit', fact 'bad': TypeError: tag 'bad' is a int")
+
+
+def test_logging_that_fails_costs_the_message_only(run_script: RunScript, install_plugin: InstallPlugin) -> None:
+    """A handler of the program's that raises does not turn a plugin's failure into the program's."""
+    install_plugin("culprit", "raise ValueError('at import')")
+    program = """
+        import logging
+        import runcontext
+
+        class Broken(logging.Handler):
+            def emit(self, record):
+                raise RuntimeError("no log")
+
+        logging.getLogger("runcontext").addHandler(Broken())
+        with runcontext.start_run() as run:
+            run.tags
+    """
+    assert culprit(run_script(program)).reason == "ValueError: at import"

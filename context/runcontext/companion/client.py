@@ -47,7 +47,7 @@ class Companion:
         return self._channel.is_open
 
     def is_alive(self) -> bool:
-        """Say whether it can be asked for one more capture: it ends by itself once the program had no run for a while."""
+        """Say whether it can be asked once more: it ends by itself when the program had no run for a while."""
         return self._channel.has_peer()
 
     @property

@@ -91,8 +91,8 @@ class Journal:
                 del self._waiting[:written]
         except OSError as error:
             log.warn_once(
-                f"cannot write to {self.path} ({error}): its events wait in memory, up to {MEMORY_LIMIT_BYTES >> 20} MiB"
-                " of them, and are tried again"
+                f"cannot write to {self.path} ({error}): its events wait in memory,"
+                f" up to {MEMORY_LIMIT_BYTES >> 20} MiB of them, and are tried again"
             )
 
     def _usable_descriptor(self) -> int:

@@ -224,7 +224,9 @@ def _path_of(tracking_uri: str) -> str:
     if scheme.lower() != "file":
         from runcontext.redaction import redact_text
 
-        message = f"tracking URI {redact_text(tracking_uri)!r}: runs are kept in folders, a path or a file: URI; {_CHOOSE}"
+        message = (
+            f"tracking URI {redact_text(tracking_uri)!r}: runs are kept in folders, a path or a file: URI; {_CHOOSE}"
+        )
         raise StoreError(message)
     from urllib.parse import unquote
 
