@@ -78,7 +78,7 @@ class Capture:
         self._program = program
         self._attachments_wanted = attachments
         self._records_end = records_end
-        self._cache_folder = entry_points.cache_folder(current.environment.get("RUNCONTEXT_CACHE_DIR"))
+        self._cache_folder = current.cache_folder
         self._is_scanning = False
         self._specs, self._needs_scan = self._plan(named)
         self._targets: dict[str, tuple[str, str]] = {}

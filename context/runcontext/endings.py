@@ -26,7 +26,7 @@ UNKNOWN_EXIT = "exit code unknown"
 """The reason of a run that was open at the program's end: what ``raise SystemExit(n)`` carries nobody can see."""
 
 _OUT_OF_REACH = 960
-"""``faulthandler`` cannot look whether a number still means its file: it gets one that a program hardly ever reaches."""
+"""``faulthandler`` cannot look whether a number still means its file, so it gets one that few programs reach."""
 
 _exit_code: Any = None
 _has_exit_code = False
@@ -246,7 +246,7 @@ def keep_watching() -> None:
 
 def unwatch_signals() -> None:
     """Undo ``watch_signals``: the process has no open run any more."""
-    for record in _records.values():
+    while _records:
+        _, record = _records.popitem()
         record.remove()
         record.remove_empty_file()
-    _records.clear()

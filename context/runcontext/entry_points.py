@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 
-from runcontext import codec, log, project
+from runcontext import cache, log
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 MLFLOW_GROUP = "mlflow.run_context_provider"
 GROUPS = ("runcontext.providers", MLFLOW_GROUP)
+_KIND = "entry-points"
 
 
 class EntryPoint:
@@ -69,39 +70,22 @@ def scan(path: Sequence[str], finder: Any = None) -> list[EntryPoint]:
 
 def cached(path: Sequence[str], folder: str | None) -> list[EntryPoint] | None:
     """Read what an earlier scan of this very ``path`` found, None where there is none."""
-    if folder is None:
-        return None
+    content = cache.read(folder, _KIND, _key(path))
     try:
-        with open(_file(folder, path), encoding="utf-8") as file:
-            content = codec.loads(file.read())
-        found = [EntryPoint(**row) for row in content["entry_points"]]
-        unchanged = content["path"] == list(path) and all(_is_unchanged(*state) for state in content["states"])
-    except (OSError, ValueError, TypeError, KeyError):
+        if content is None or not all(_is_unchanged(*state) for state in content["states"]):
+            return None
+        return [EntryPoint(**row) for row in content["entry_points"]]
+    except (TypeError, KeyError):
         return None
-    return found if unchanged else None
 
 
 def store(path: Sequence[str], folder: str | None, found: Iterable[EntryPoint]) -> None:
-    """Keep ``found`` for the next run; a cache that cannot be written costs only time."""
-    if folder is None:
-        return
-    content = codec.dumps(
-        {
-            "schema": 1,
-            "path": list(path),
-            "states": [[entry, _changed_ns(entry), _has_distributions(entry)] for entry in path],
-            "entry_points": [each.to_json() for each in found],
-        }
-    )
-    target = _file(folder, path)
-    temporary = f"{target}.{os.getpid()}"
-    try:
-        os.makedirs(folder, mode=0o700, exist_ok=True)
-        with open(temporary, "w", encoding="utf-8") as file:
-            file.write(content)
-        os.replace(temporary, target)
-    except OSError:
-        return
+    """Keep ``found`` for the next run."""
+    content = {
+        "states": [[entry, _changed_ns(entry), _has_distributions(entry)] for entry in path],
+        "entry_points": [each.to_json() for each in found],
+    }
+    cache.write(folder, _KIND, _key(path), content)
 
 
 def remember_placement(path: Sequence[str], folder: str | None, target: str, placement: str) -> None:
@@ -127,11 +111,6 @@ def scanned_here(folder: str | None) -> list[EntryPoint]:
         return []
     store(path, folder, found)
     return found
-
-
-def cache_folder(setting: str | None) -> str | None:
-    """Give the folder of the cache: ``setting``, else the user's own cache folder (XDG_CACHE_HOME)."""
-    return setting or project.user_folder("XDG_CACHE_HOME", ".cache")
 
 
 def _entry_points(distribution: Any) -> Iterable[Any]:
@@ -169,14 +148,8 @@ def _changed_ns(entry: str) -> int:
         return 0
 
 
-def _file(folder: str, path: Sequence[str]) -> str:
-    return os.path.join(folder, f"entry-points-{_checksum(path):08x}.json")
-
-
-def _checksum(path: Sequence[str]) -> int:
-    import zlib
-
-    return zlib.crc32("\0".join(path).encode("utf-8", "surrogatepass"))
+def _key(path: Sequence[str]) -> str:
+    return os.pathsep.join(map(str, path))
 
 
 def by_target(entries: Iterable[EntryPoint]) -> list[EntryPoint]:

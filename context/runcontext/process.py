@@ -18,6 +18,17 @@ _START_TIME = 22 - 3
 """Index of field 22, where the fields after the file name begin at the third."""
 
 
+_own: dict[str, Any] = {}
+
+
+def own_identity() -> dict[str, Any]:
+    """Describe this process as ``identity`` does, reading what does not change only once."""
+    pid = os.getpid()
+    if _own.get("pid") != pid:
+        _own.update(identity(pid))
+    return {**_own, "host": host_name()}
+
+
 def identity(pid: int) -> dict[str, Any]:
     """Describe a process as run.json keeps it; what this system does not tell is None."""
     return {
@@ -46,7 +57,7 @@ def start_time(pid: int) -> int | None:
 
 def is_gone(recorded: Mapping[str, Any]) -> bool:
     """Say whether the process that ``identity`` described has certainly ended; False where nobody here can know."""
-    here = identity(os.getpid())
+    here = own_identity()
     if any(recorded.get(key) != here[key] for key in ("host", "pid_namespace")):
         return False
     if here["boot_id"] is None or recorded.get("boot_id") is None or recorded.get("process_start") is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import contextvars
 import os
 import sys
@@ -38,6 +39,8 @@ _NOUNS = "ant auk bat bee boar carp colt crab crane crow deer dove eel elk fawn 
 
 _active: contextvars.ContextVar[Run | None] = contextvars.ContextVar("runcontext.active_run", default=None)
 _open: dict[str, Run] = {}
+# One thread's last run may end while another's begins; a signal handler that ends a run is in the same thread.
+_opening = _thread.RLock()
 
 
 class Run:
@@ -257,7 +260,7 @@ class Run:
         journal = self._journals.get(pid)
         if journal is None:
             # A forked child that logs to its parent's run writes a journal of its own.
-            journal = self._folder.journal(process.host_name(), pid, str(process.start_time(pid) or 0))
+            journal = self._folder.journal(process.host_name(), pid, str(process.own_identity()["process_start"] or 0))
             # Of two threads that come here at once, both write the same one.
             journal = self._journals.setdefault(pid, journal)
         return journal
@@ -305,8 +308,9 @@ class Run:
             journal.close()
         if _active.get() is self:
             _active.set(self._parent)
-        if _signal_folder() is None:
-            endings.unwatch_signals()
+        with _opening:
+            if _signal_folder() is None:
+                endings.unwatch_signals()
 
     def _raise_problems(self, error: BaseException | None) -> None:
         if self._capture is None:
@@ -367,7 +371,7 @@ def start(
     may_join = outer is None or run_id is not None
     around = _surrounding(store, settings, is_asked_for=run_id is not None) if may_join else None
     if around is not None and program is None:
-        is_first = store.claim(around, process.identity(os.getpid()))
+        is_first = store.claim(around, process.own_identity())
         if is_first or run_id is not None:
             start_tags = _start_tags(tags, description, None, None)
             return _joined(store, around, settings, run_name, start_tags, providers, outer, is_first=is_first)
@@ -387,7 +391,7 @@ def start(
         "tags": _start_tags(tags, description, name, parent_run_id),
         "signal_records": _signal_folder(),
         # Of a command too: this process, not the command's, sees how that ends and puts it on record.
-        **process.identity(os.getpid()),
+        **process.own_identity(),
     }
     run_folder = local.RunFolder(store.run_path(new_id), identity)
     under_way = capture.Capture(
@@ -425,7 +429,7 @@ def _resumed(store: local.LocalStore, run_id: str, outer: Run | None, tags: Mapp
         folder.set_aside_signal_records()
     run = Run(folder, store, parent=outer, capture=None, signal_records=signal_records)
     run._recall()
-    living = {**process.identity(os.getpid()), "signal_records": signal_records}
+    living = {**process.own_identity(), "signal_records": signal_records}
     run._append({"status": "RUNNING", "process": living, **({"tags": tags} if tags else {})})
     run._tags.update(tags)
     return run
@@ -475,9 +479,10 @@ def _joined(
 
 def _entered(run: Run) -> Run:
     endings.install(end_open_runs, forget_in_child)
-    if run._watches_signals and _signal_folder() is None:
-        endings.watch_signals(run._signal_records)
-    _open[run.run_id] = run
+    with _opening:
+        if run._watches_signals and _signal_folder() is None:
+            endings.watch_signals(run._signal_records)
+        _open[run.run_id] = run
     _active.set(run)
     return run
 
@@ -514,7 +519,9 @@ def end_open_runs(status: str, reason: str) -> None:
 
 
 def forget_in_child() -> None:
-    """In a forked child: it has no run, and ends none."""
+    """In a forked child: it has no run, and ends none; a lock that another thread held must not hold it."""
+    global _opening  # noqa: PLW0603 - see above
+    _opening = _thread.RLock()
     _open.clear()
     _active.set(None)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 
-from runcontext import codec, log, project
+from runcontext import cache, codec, log, project
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     T = TypeVar("T")
 
 PROVIDER_VARIABLE = "RUNCONTEXT_PROVIDER_"
+_CACHE_VARIABLE = "RUNCONTEXT_CACHE_DIR"
 
 VARIABLES: dict[str, tuple[str | None, str | None, str]] = {
     "RUNCONTEXT_TRACKING_URI": ("tracking-uri", "MLFLOW_TRACKING_URI", "where runs are kept: a folder or a file: URI"),
@@ -32,7 +33,7 @@ VARIABLES: dict[str, tuple[str | None, str | None, str]] = {
     "RUNCONTEXT_PROVIDER_<NAME>": ("providers.<name>.enabled", None, "0 or 1 switches one provider; wins over all"),
     "RUNCONTEXT_EXTRA_PROVIDERS": ("extra-providers", None, "pkg.module:Class, comma-separated; name=pkg.module:Class"),
     "RUNCONTEXT_COMPANION": ("companion", None, "0 starts no companion process: its providers run in threads"),
-    "RUNCONTEXT_CACHE_DIR": (None, None, "folder of the entry-point cache; the user's cache folder unless set"),
+    "RUNCONTEXT_CACHE_DIR": (None, None, "folder of runcontext's cache; the user's cache folder unless set"),
 }
 """Variable -> key in [tool.runcontext], MLflow's variable that is read as a fallback, what it is for."""
 
@@ -76,7 +77,8 @@ class Settings:
     @classmethod
     def current(cls, folder: str | None, *, is_inside_mlflow: bool = False) -> Settings:
         """Read the environment, and the nearest pyproject.toml from ``folder`` upwards."""
-        table = _table(project.pyproject_file(folder) if folder is not None else None)
+        pyproject = project.pyproject_file(folder) if folder is not None else None
+        table = _table(pyproject, cache.folder(os.environ.get(_CACHE_VARIABLE)))
         return cls(os.environ, table, is_inside_mlflow=is_inside_mlflow)
 
     @classmethod
@@ -101,6 +103,11 @@ class Settings:
         """Where runs are kept, None for the default place."""
         uri: str | None = self._read("RUNCONTEXT_TRACKING_URI", _text, "a folder or a file: URI", None)
         return uri
+
+    @property
+    def cache_folder(self) -> str | None:
+        """Where the cache is kept, None where there is no place for one."""
+        return cache.folder(self.environment.get(_CACHE_VARIABLE))
 
     @property
     def experiment_name(self) -> str:
@@ -266,16 +273,27 @@ def variable_tags(text: str) -> Mapping[str, Any]:
     return found
 
 
-def _table(pyproject: str | None) -> Mapping[str, Any]:
+def _table(pyproject: str | None, cache_folder: str | None) -> Mapping[str, Any]:
     if pyproject is None:
         return {}
     try:
         with open(pyproject, "rb") as file:
             content = file.read()
+            state = [os.fstat(file.fileno()).st_mtime_ns, len(content)]
     except OSError as error:
         log.warn_once(f"{pyproject} cannot be read ({error}): its [tool.runcontext] is not in force")
         return {}
-    return _parsed(pyproject, content) if _may_set(content) else {}
+    if not _may_set(content):
+        return {}
+    # A TOML parser would cost the program more than all the rest of its start.
+    known = cache.read(cache_folder, "pyproject", pyproject)
+    if known is not None and known.get("state") == state and isinstance(known.get("table"), dict):
+        table: dict[str, Any] = known["table"]
+    else:
+        table = _parsed(pyproject, content)
+        cache.write(cache_folder, "pyproject", pyproject, {"state": state, "table": table})
+    _warn_of_unknown(table, pyproject)
+    return table
 
 
 def _may_set(content: bytes) -> bool:
@@ -292,7 +310,7 @@ def _may_set(content: bytes) -> bool:
     return False
 
 
-def _parsed(pyproject: str, content: bytes) -> Mapping[str, Any]:
+def _parsed(pyproject: str, content: bytes) -> dict[str, Any]:
     if sys.version_info >= (3, 11):
         import tomllib
     else:
@@ -305,10 +323,13 @@ def _parsed(pyproject: str, content: bytes) -> Mapping[str, Any]:
     if not isinstance(table, dict):
         _warn(f"[tool] runcontext in {pyproject}", table, "a table: [tool.runcontext]")
         return {}
+    return table
+
+
+def _warn_of_unknown(table: Mapping[str, Any], pyproject: str) -> None:
     known = {key.split(".")[0] for key, _, _ in VARIABLES.values() if key}
     for key in table.keys() - known:
         log.warn_once(f"[tool.runcontext] {key} in {pyproject} is not a setting; known are {', '.join(sorted(known))}")
-    return table if isinstance(table, dict) else {}
 
 
 def _usable(place: str, value: object, parse: Callable[[Any], T], accepted: str) -> T | None:

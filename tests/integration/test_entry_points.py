@@ -13,8 +13,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from runcontext.record import Context
     from tests.integration.conftest import Finished, InstallPlugin, RunScript
+
+    from runcontext.record import Context
 
 PROGRAM = """
     import json

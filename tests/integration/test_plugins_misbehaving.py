@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
 
-    from runcontext.record import Context, Outcome
     from tests.integration.conftest import Finished, InstallPlugin, RunScript
+
+    from runcontext.record import Context, Outcome
 
 both_placements = pytest.mark.parametrize("placement", ["companion", "thread"])
 
