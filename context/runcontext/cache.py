@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import os
 
 from runcontext import codec, project
@@ -36,7 +37,7 @@ def write(place: str | None, kind: str, key: str, content: Mapping[str, Any]) ->
     if place is None:
         return
     target = _file(place, kind, key)
-    temporary = f"{target}.{os.getpid()}"
+    temporary = f"{target}.{os.getpid()}-{_thread.get_ident()}"
     try:
         text = codec.dumps({"schema": 1, "key": key, **content})
         os.makedirs(place, mode=0o700, exist_ok=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _thread
+import itertools
 import os
 import sys
 import time
@@ -34,7 +35,7 @@ _FAREWELL_SECONDS = 0.5
 
 _captures: dict[str, Capture] = {}
 _receiving = _thread.allocate_lock()
-_count = 0
+_counter = itertools.count(1)
 
 
 class Capture:
@@ -67,9 +68,7 @@ class Capture:
         records_end: bool = False,
     ) -> None:
         """Decide what runs and where; nothing runs yet."""
-        global _count  # noqa: PLW0603 - captures of one process are numbered
-        _count += 1
-        self.id = f"{os.getpid()}-{_count}"
+        self.id = f"{os.getpid()}-{next(_counter)}"
         self._settings = current
         self._timeout_seconds = current.timeout_seconds
         self._folder = folder
@@ -333,7 +332,7 @@ class Capture:
                 self._outcomes[name] = resolution.pending("thread")
 
     def _thread_limit(self, name: str, loaded: Any) -> tuple[float, str]:
-        """Give how long a provider may run in a thread, and what says so: nothing in the program outlasts the deadline."""
+        """Give how long a provider may run in a thread, and what says so: at most as long as the deadline."""
         deadline = self._timeout_seconds or DEFAULT_TIMEOUT_SECONDS
         own = self._settings.provider_setting(name, "timeout") or registry.own_limit(loaded)
         return (own, "its limit") if own is not None and own < deadline else (deadline, "the deadline")

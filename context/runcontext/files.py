@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import os
 
 from runcontext import descriptors
@@ -12,9 +13,9 @@ _LAST_STANDARD_STREAM = 2
 def replace_file(path: str, content: bytes) -> None:
     """Write a file whole or not at all, making its folder where it is missing; raises OSError.
 
-    It has a temporary name of this process until it is whole, so that any number of processes may write it.
+    It has a temporary name of this thread until it is whole, so that any number of processes and threads may write it.
     """
-    temporary = f"{path}.{os.getpid()}.tmp"
+    temporary = f"{path}.{os.getpid()}-{_thread.get_ident()}.tmp"
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_CLOEXEC", 0)
     try:
         descriptor = os.open(temporary, flags, 0o666)

@@ -60,8 +60,8 @@ class MLflowRunContext:
             abandoned.abandon()
         current = Settings.current(current_program().cwd, is_inside_mlflow=True)
         under_way = Capture(current, attachments=False)
-        self._of_thread.capture = under_way
         under_way.begin()
+        self._of_thread.capture = under_way
         return True
 
     def _finish(self) -> dict[str, str]:

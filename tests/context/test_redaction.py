@@ -569,5 +569,5 @@ def test_ordinary_command_needs_no_regular_expressions(command: str) -> None:
         "assert others <= {'__future__', 'runcontext'}, others\n"
     )
     command_line = [sys.executable, "-I", "-S", "-c", program, str(SOURCE_ROOT), command]
-    result = subprocess.run(command_line, capture_output=True, text=True, check=False)  # noqa: S603 - our own interpreter
+    result = subprocess.run(command_line, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr

@@ -1,4 +1,4 @@
-"""Which providers are found, what they are called, and what switches them: by packages, variables and pyproject.toml."""
+"""Which providers are found, what they are called, and what switches them: packages, variables, pyproject.toml."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def test_cache_that_cannot_be_written_costs_time_only(
 def test_broken_distribution_hides_no_other(
     tmp_path: Path, run_script: RunScript, install_plugin: InstallPlugin
 ) -> None:
-    """Distributions without metadata, with binary metadata or with senseless entry points cost their own providers only."""
+    """Distributions without metadata, with binary metadata or senseless entry points cost their own providers only."""
     install_plugin("first", PLUGIN)
     for name, metadata, entry_points in (
         ("empty", None, None),
@@ -306,7 +306,7 @@ def test_unknown_name_in_the_list_warns(run_script: RunScript) -> None:
 @pytest.mark.parametrize("companion", ["0", "1"])
 @pytest.mark.parametrize("place", ["variable", "file"])
 def test_extra_providers(project: Path, run_script: RunScript, place: str, companion: str) -> None:
-    """A module beside the script is a provider by one variable or one key, called like its class or as the user says."""
+    """A module beside the script is a provider by one variable or one key, called like its class or as one says."""
     source = "class {0}:\n    def in_context(self): return True\n    def tags(self): return {{'{0}': 'there'}}\n"
     (project / "extras.py").write_text(source.format("One") + source.format("Two"), encoding="utf-8")
     variables = {"RUNCONTEXT_COMPANION": companion}

@@ -96,14 +96,12 @@ def test_packages_in_a_zip_file(run_script: RunScript, tmp_path: Path, companion
         assert finished.context.outcomes["user"].status == "captured"
 
 
-SHADOWS = ("git", "platform", "json", "typing", "logging", "psutil", "subprocess", "threading", "types", "user", "host")
+SHADOWS = ("git", "platform", "json", "typing", "psutil", "pynvml", "user", "host", "worker")
 
 
 @pytest.mark.parametrize("name", SHADOWS)
 def test_a_module_of_the_users_beside_the_script(run_script: RunScript, project: Path, name: str) -> None:
     """A user's own git.py, platform.py or json.py is never taken for the module that it is called like."""
-    if name in ("types", "threading", "subprocess", "logging"):
-        pytest.skip("the standard library itself breaks under it")
     (project / f"{name}.py").write_text("print('imported', __name__)\n", encoding="utf-8")
     subprocess.run(["git", "add", "."], cwd=project, check=True)
     finished = run_script(PROGRAM)
@@ -228,6 +226,15 @@ def test_few_descriptors(run_script: RunScript) -> None:
     """A program that may open few files has its run all the same."""
     source = f"import resource\nresource.setrlimit(resource.RLIMIT_NOFILE, (24, 24))\n{textwrap.dedent(PROGRAM)}"
     assert_finished_whole(run_script(source))
+
+
+def test_hardly_any_descriptors(run_script: RunScript) -> None:
+    """Where not even a companion can be started, facts fail with their reason, and the run is there."""
+    limit = "import resource\nresource.setrlimit(resource.RLIMIT_NOFILE, (8, 8))\n"
+    finished = run_script(limit + textwrap.dedent(PROGRAM))
+    assert (finished.run.status, dict(finished.run.params)) == ("FINISHED", {"lr": "0.1"})
+    assert finished.context.outcomes["host"].placement == "thread"
+    assert "Too many open files" in finished.stderr
 
 
 def test_many_descriptors(run_script: RunScript) -> None:

@@ -47,10 +47,10 @@ PROGRAM = """
 def test_plugin_that_asks_for_the_program_runs_in_a_thread_of_it(
     run_script: RunScript, install_plugin: InstallPlugin, asked: str
 ) -> None:
-    """``placement`` on its class brings a plugin into the program: imported in the main thread, run in one of its own."""
+    """``placement`` on its class brings a plugin into the program: imported in its main thread, run in another."""
     install_plugin("seeing", SEEING.format(attributes=f'placement = "{asked}"'))
-    for _ in range(2):
-        found = run_script(PROGRAM)
+    run_script(PROGRAM)
+    found = run_script(PROGRAM)
     for run in found.runs:
         context = reading.read_context(found.store, run.run_id)
         assert context is not None

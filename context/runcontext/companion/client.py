@@ -112,7 +112,11 @@ def start(preload: Iterable[Iterable[str]]) -> Companion | None:
     """
     if not can_start():
         return None
-    ours, theirs = wire.pair()
+    try:
+        ours, theirs = wire.pair()
+    except OSError:
+        # The program is at its limit of descriptors.
+        return None
     environment = dict(os.environ)
     root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     options = ["-I", "-B"] if sys.dont_write_bytecode else ["-I"]

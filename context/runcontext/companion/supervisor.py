@@ -478,6 +478,7 @@ class Supervisor:
     def _on_death(self) -> None:
         self._is_widowed = True
         for capture in self._captures.values():
+            capture.is_disowned = False
             if capture.has_final_status():
                 capture.folder = None
             elif capture.records_end and capture.folder is not None:

@@ -68,6 +68,7 @@ class Channel:
         """Send more of what waits."""
         with self._sending:
             while self._unsent and self._is_usable():
+                sent = 0
                 try:
                     sent = self._socket.send(self._unsent[:_CHUNK_BYTES], _SEND_FLAGS) if self._is_heard else 0
                 except BlockingIOError:

@@ -56,11 +56,7 @@ def _run(job: Message, channel: Channel) -> None:
     tether = _Tether(channel)
     tether.hold()
     try:
-        if job["op"] == "scan":
-            answers = _scan(job)
-        else:
-            answers = _resolve(job, channel, limit)
-        for answer in answers:
+        for answer in _scan(job) if job["op"] == "scan" else _resolve(job, channel, limit):
             tether.let_go()
             _send(channel, answer)
             tether.hold()

@@ -6,6 +6,7 @@ into the program: it is tried again with the next artifact and at the end of the
 
 from __future__ import annotations
 
+import _thread
 import errno
 import os
 import shutil
@@ -138,7 +139,7 @@ def _copy_file(source: str, target: str) -> None:
         raise OSError(message)
     with open(source, "rb"):
         # It can be read: what goes wrong from here on is the store's.
-        temporary = f"{target}.{os.getpid()}.tmp"
+        temporary = f"{target}.{os.getpid()}-{_thread.get_ident()}.tmp"
     with _Keeping():
         os.makedirs(os.path.dirname(target), exist_ok=True)
         try:
