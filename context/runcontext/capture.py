@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from runcontext.tracking.local import RunFolder
 
 _GLANCE_SECONDS = 0.05
-_HANDSHAKE_SECONDS = (0.5, 10.0)
+_HANDSHAKE_SECONDS = (0.5, 4.0)
 """What was started as a companion and has not said so after half the deadline, within these bounds, is none."""
 
 _FAREWELL_SECONDS = 0.5
@@ -167,9 +167,7 @@ class Capture:
         if not self._settings.companion:
             return None
         modules = [
-            spec.target.partition(":")[0]
-            for spec, method in specs
-            if method == "tags" and spec.origin == "built-in"
+            spec.target.partition(":")[0] for spec, method in specs if method == "tags" and spec.origin == "built-in"
         ]
         return client.ensure([words for words in (modules[:1], modules[1:]) if words])
 
@@ -202,17 +200,21 @@ class Capture:
 
     def _on_message(self, message: Message) -> None:
         operation = message.get("op")
-        if operation == "outcome":
+        if operation == "outcomes":
             with self._lock:
-                self._outcomes[message["name"]] = message["outcome"]
-                self._attachments.extend(message["attachments"])
+                for answer in message["answers"]:
+                    self._outcomes[answer["name"]] = answer["outcome"]
+                    self._attachments.extend(answer["attachments"])
                 self._is_kept = message["is_kept"]
-            self._report(message["name"])
+            for answer in message["answers"]:
+                self._report(answer["name"])
         elif operation == "elsewhere":
             target, method = self._targets[message["name"]]
             self._run_in_threads([(message["name"], method, lambda: registry.load(target))])
         elif operation == "found":
             self._on_found(message)
+        elif operation != "ended":
+            raise KeyError(operation)
 
     def _on_found(self, message: Message) -> None:
         with self._lock:
@@ -270,9 +272,7 @@ class Capture:
         if self._is_scanning:
             self._is_scanning = False
             if not companion.has_answered:
-                jobs += [
-                    (spec.name, method, lambda spec=spec: _loaded(spec)) for spec, method in self._scanned_here()
-                ]
+                jobs += [(spec.name, method, lambda spec=spec: _loaded(spec)) for spec, method in self._scanned_here()]
         if jobs:
             self._run_in_threads(jobs)
 

@@ -158,4 +158,3 @@ def by_target(entries: Iterable[EntryPoint]) -> list[EntryPoint]:
     for each in entries:
         first.setdefault(each.target, each)
     return list(first.values())
-

@@ -171,7 +171,7 @@ FAKES = {
     "a greeting and half an answer": r"os.write(3, b'{\"op\": \"hello\", \"pid\": 1}\n{\"op\": \"outco')",
     "a greeting, and goes": r"os.write(3, b'{\"op\": \"hello\", \"pid\": 1}\n')",
     "an answer that lacks everything": (
-        r"os.write(3, b'{\"op\": \"hello\", \"pid\": 1}\n{\"op\": \"outcome\", \"id\": \"%s-1\"}\n' % pid); "
+        r"os.write(3, b'{\"op\": \"hello\", \"pid\": 1}\n{\"op\": \"outcomes\", \"id\": \"%s-1\"}\n' % pid); "
         "time.sleep(20)"
     ),
     "100 MB without an end": "send(b'x' * 1_000_000, 100)",
@@ -200,8 +200,8 @@ def test_companion_that_talks_nonsense_is_replaced(project: Path, run_script: Ru
     )
     fake.chmod(0o755)
     before = "sys.dont_write_bytecode = False; sys.executable = os.path.abspath('python-fake')"
-    found = run_script(program(before=before), env={"RUNCONTEXT_TIMEOUT": "6"})
-    assert found.json < 6
+    found = run_script(program(before=before), env={"RUNCONTEXT_TIMEOUT": "20"})
+    assert found.json < 18
     assert_complete(found, placement="thread")
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 else:
     import _signal  # `signal` itself imports enum
 
-_BOOT = "import sys;sys.path.append(sys.argv[1]);from runcontext.companion.supervisor import main;main()"
+_BOOT = "import sys;sys.path.append(sys.argv[1]);from runcontext.companion.birth import main;main()"
 _DESCRIPTOR = 3
 _MARK = {"RUNCONTEXT_COMPANION": "0"}
 _SHELL = "/bin/sh"

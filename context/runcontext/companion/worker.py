@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import sys
 
@@ -11,7 +10,7 @@ from runcontext.companion.wire import Channel
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
     from typing import Any, NoReturn
 
     from runcontext.companion.wire import Message
@@ -21,51 +20,39 @@ _LONGER_THAN_ANY_ALARM_SECONDS = 1e8
 _GRACE_SECONDS = 5.0
 
 
-def serve(descriptor: int, preload: Iterable[str]) -> NoReturn:
-    """Run jobs that arrive on ``descriptor`` until its other end is closed, then exit.
-
-    Args:
-        descriptor: a connected socket.
-        preload: modules to import before the first job, so that their import overlaps with the program's own start.
-    """
+def serve(descriptor: int) -> NoReturn:
+    """Run jobs that arrive on ``descriptor``, a connected socket, until its other end is closed, then exit."""
     channel = Channel(descriptor)
-    # What an import makes is not garbage, and looking for some takes a tenth of its time.
-    gc.disable()
-    for module in preload:
-        _preload(module)
-    gc.enable()
+    surroundings = _Surroundings()
     while channel.is_open:
         channel.wait(_LONGER_THAN_ANY_WAIT_SECONDS)
-        for job in channel.receive():
-            _run(job, channel)
+        for message in channel.receive():
+            if message["op"] == "describe":
+                surroundings = _Surroundings(message)
+            else:
+                surroundings.enter()
+                _run(message, channel)
         channel.flush()
     os._exit(0)
 
 
-def _preload(module: str) -> None:
-    try:
-        __import__(module)
-    except BaseException:  # noqa: BLE001, S110 - the job itself will fail the same way, and put it on record
-        pass
-
-
 def _run(job: Message, channel: Channel) -> None:
-    _become(job)
     limit = _Limit()
     limit.set(job["seconds"])
     tether = _Tether(channel)
     tether.hold()
     try:
         for answer in _scan(job) if job["op"] == "scan" else _resolve(job, channel, limit):
-            tether.let_go()
+            if answer.get("is_last"):
+                limit.lift()
+                answer["is_tainted"] = _has_left_something()
+            if not answer.get("is_tainted"):
+                tether.let_go()
             _send(channel, answer)
-            tether.hold()
+            if not answer.get("is_last"):
+                tether.hold()
     finally:
         limit.lift()
-    is_tainted = _has_left_something()
-    if not is_tainted:
-        tether.let_go()
-    _send(channel, {"op": "done", "tainted": is_tainted})
     if not channel.is_open:
         os._exit(os.EX_IOERR)
 
@@ -135,27 +122,36 @@ class _Tether:
             return
 
 
-def _become(job: Message) -> None:
-    described = program.Program.from_json(job["program"])
-    program.describe(described)
-    sys.argv[:] = described.argv
-    sys.path.extend(entry for entry in described.sys_path if entry not in sys.path)
-    if dict(os.environ) != job["environment"]:
-        os.environ.clear()
-        os.environ.update(job["environment"])
-    try:
-        os.chdir(described.cwd or os.sep)
-    except OSError:
-        os.chdir(os.sep)
+class _Surroundings:
+    """What the described program has around it, so that a provider finds the same here."""
+
+    def __init__(self, message: Message | None = None) -> None:
+        self._program = program.Program.from_json(message["program"]) if message else program.current_program()
+        self._environment: dict[str, str] = message["environment"] if message else dict(os.environ)
+        self._encoded: dict[bytes, bytes] | None = None
+
+    def enter(self) -> None:
+        """Be as the program is, whatever the provider before has changed."""
+        program.describe(self._program)
+        sys.argv[:] = self._program.argv
+        sys.path.extend(entry for entry in self._program.sys_path if entry not in sys.path)
+        if self._encoded is None or dict(os.environb) != self._encoded:
+            os.environ.clear()
+            os.environ.update(self._environment)
+            self._encoded = dict(os.environb)
+        try:
+            os.chdir(self._program.cwd or os.sep)
+        except OSError:
+            os.chdir(os.sep)
 
 
 def _scan(job: Message) -> Iterator[Message]:
     import importlib_metadata
 
-    path = job["program"]["sys_path"]
+    path = program.current_program().sys_path
     found = entry_points.scan(path, importlib_metadata)
     entry_points.store(path, job["cache_folder"], found)
-    yield {"op": "scanned", "entry_points": [each.to_json() for each in found]}
+    yield {"op": "scanned", "entry_points": [each.to_json() for each in found], "is_last": True}
 
 
 def _resolve(job: Message, channel: Channel, limit: _Limit) -> Iterator[Message]:
@@ -172,7 +168,7 @@ def _resolve(job: Message, channel: Channel, limit: _Limit) -> Iterator[Message]
     if not job["is_placed"]:
         asked = _asked_placement(load)
         if asked is not None:
-            yield {"op": "elsewhere", "placement": asked}
+            yield {"op": "elsewhere", "placement": asked, "is_last": True}
             return
     one = resolution.Resolution(job["name"], job["placement"])
     one.run(lambda: loaded[0] if loaded else load(), job["method"])
@@ -180,7 +176,7 @@ def _resolve(job: Message, channel: Channel, limit: _Limit) -> Iterator[Message]
     if wants_attachments:
         yield {"op": "facts", "outcome": one.outcome}
         one.run_attachments(job["folder"])
-    yield {"op": "outcome", "outcome": one.outcome, "attachments": one.attachments}
+    yield {"op": "outcome", "outcome": one.outcome, "attachments": one.attachments, "is_last": True}
 
 
 def _asked_placement(load: Any) -> str | None:

@@ -1,0 +1,111 @@
+"""What the companion keeps of one capture, and what it writes of it into the run's folder."""
+
+from __future__ import annotations
+
+import time
+
+from runcontext import resolution
+from runcontext.tracking.local import RunFolder
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Any
+
+    from runcontext.companion.wire import Message
+    from runcontext.resolution import AttachmentRow, Outcome
+
+_WRITE_EVERY_SECONDS = 0.05
+"""How often a context that is not complete is written at most: 100 plugins that answer would write it 100 times."""
+
+_TELL_EVERY_SECONDS = 0.02
+"""How often the program is told of what is not complete: each message wakes it up if it waits."""
+
+
+class Capture:
+    """One request of the caller: what its providers said so far, and where that is kept."""
+
+    def __init__(self, request: Message, environment: dict[str, str]) -> None:
+        """Read a request of the client's."""
+        self.id: str = request["id"]
+        self.program: dict[str, Any] = request["program"]
+        self.environment = environment
+        self.order: list[str] = request["order"]
+        self.outcomes: dict[str, Outcome] = request["outcomes"]
+        self.attachments: list[AttachmentRow] = []
+        self.caller_tags: dict[str, str] = request["caller_tags"]
+        self.wants_attachments: bool = request["attachments"]
+        self.folder = RunFolder(request["folder"], request["identity"]) if request["folder"] is not None else None
+        self.context_file: str = request["context_file"]
+        self.records_end: bool = request["records_end"]
+        self.cache_folder: str | None = request["cache_folder"]
+        self.finishes_by = time.monotonic() + request["deadline_seconds"]
+        self.is_open = True
+        self.is_changed = False
+        self._written_at = 0.0
+        self._told_at = 0.0
+        self._untold: list[Message] = []
+        self.is_scanning = False
+        self.is_disowned = False
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every provider has answered."""
+        return not self.is_scanning and all(each["status"] != "pending" for each in self.outcomes.values())
+
+    def take(self, name: str, outcome: Outcome, attachments: Iterable[AttachmentRow] = ()) -> None:
+        """Keep what a provider said; an inline provider's companion facts join those that it gave in the program."""
+        known = self.outcomes.get(name)
+        if known is not None and known["placement"] == "inline" and known["status"] != "disabled":
+            outcome = resolution.united(known, outcome)
+        self.outcomes[name] = outcome
+        self.attachments.extend(attachments)
+        self.is_changed = True
+
+    def write(self) -> None:
+        """Write the context into the run's folder; a store that fails later costs the file, not the companion."""
+        now = time.monotonic()
+        if self.is_open and not self.is_complete and now - self._written_at < _WRITE_EVERY_SECONDS:
+            return
+        if self.folder is None or not self.is_changed or (self.is_disowned and self.has_final_status()):
+            return
+        self._written_at = now
+        row = resolution.merged(self.order, self.outcomes, self.attachments, self.caller_tags)
+        try:
+            self.folder.write_context(row, self.context_file)
+            self.is_changed = False
+        except OSError:
+            # Tried again with the next outcome and at the end; the program itself warns about its store.
+            return
+
+    def answered(self, name: str, attachments: Iterable[AttachmentRow] = ()) -> None:
+        """Note that the program is to be told what the provider called ``name`` said."""
+        self._untold.append({"name": name, "outcome": self.outcomes[name], "attachments": list(attachments)})
+
+    @property
+    def has_untold(self) -> bool:
+        """Whether there is something to tell the program."""
+        return bool(self._untold) and self.is_open
+
+    def news(self) -> Message | None:
+        """Give what the program is to be told now, None for nothing yet."""
+        now = time.monotonic()
+        if not self.has_untold or (not self.is_complete and now - self._told_at < _TELL_EVERY_SECONDS):
+            return None
+        self._told_at = now
+        answers, self._untold = self._untold, []
+        return {"op": "outcomes", "id": self.id, "answers": answers, "is_kept": not self.is_changed}
+
+    def has_final_status(self) -> bool:
+        """Say whether the program has ended the run by itself: what it wrote then is not to be overwritten."""
+        from runcontext.tracking import reading
+
+        return self.folder is not None and reading.final_status(self.folder.path) is not None
+
+    def settle(self, reason: str) -> None:
+        """Make what is still pending final."""
+        self.outcomes = resolution.settled(self.outcomes, reason)
+        self.is_scanning = False
+        self.is_open = False
+        self.is_changed = True
+        self.write()
