@@ -18,6 +18,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal as _signal
     from collections.abc import Callable
+    from types import FrameType
     from typing import Any, NoReturn
 else:
     import _signal  # `signal` itself imports enum
@@ -95,10 +96,26 @@ def _at_exit(end_open_runs: Callable[[str, str], None]) -> None:
 
 
 def _at_worker_exit(end_open_runs: Callable[[str, str], None]) -> None:
-    """End what a worker of ``multiprocessing`` left open: what it raised is still under way here."""
-    failure = sys.exc_info()[1]
-    if _installed_in == os.getpid():
-        end_open_runs(*(_ending() if failure is None else of_exception(failure)))
+    """End what a worker of ``multiprocessing`` left open."""
+    if _installed_in != os.getpid():
+        return
+    failure, code = sys.exc_info()[1], _worker_exit_code()
+    if failure is not None:
+        # Up to Python 3.12 what it raised is still under way here.
+        end_open_runs(*of_exception(failure))
+    else:
+        end_open_runs(*(_ending() if code is None else of_exit_code(code)))
+
+
+def _worker_exit_code() -> int | None:
+    """Give what a worker is about to hand to ``os._exit()``, as its frame in ``multiprocessing`` knows it from 3.13 on."""
+    frame: FrameType | None = sys._getframe()
+    while frame is not None:
+        code = frame.f_locals.get("code")
+        if str(frame.f_globals.get("__name__")).startswith("multiprocessing.") and isinstance(code, int):
+            return code
+        frame = frame.f_back
+    return None
 
 
 def _ending() -> tuple[str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from runcontext import capture, run
+from runcontext import capture, run, starting
 from runcontext.run import Run
 from runcontext.settings import Settings
 from runcontext.tracking import local
@@ -53,7 +53,7 @@ def start_run(
         StoreError: the run cannot be kept there; the message says how to choose another place.
         ValueError, TypeError: a tag is ill-formed, or ``providers`` lists what is no provider.
     """
-    return run.start(
+    return starting.start(
         run_name=run_name,
         run_id=run_id,
         experiment_name=experiment_name or _experiment_name,

@@ -1,4 +1,4 @@
-"""A run and its life: put on disk first, then described, then ended; whoever ends it."""
+"""A run and its life: what is logged to it, and how it ends, whoever ends it."""
 
 from __future__ import annotations
 
@@ -6,12 +6,9 @@ import _thread
 import contextvars
 import os
 import sys
-import time
 
 from runcontext import capture, endings, log, process, resolution
 from runcontext.companion import client
-from runcontext.errors import StoreError
-from runcontext.settings import Settings
 from runcontext.tracking import local
 
 TYPE_CHECKING = False
@@ -23,19 +20,13 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from runcontext.program import Program
     from runcontext.record import Context, RunRecord, RunStatus
     from runcontext.tracking.artifacts import Artifacts
     from runcontext.tracking.journal import Journal
 
-_NAME_TAG = "mlflow.runName"
-_PARENT_TAG = "mlflow.parentRunId"
-_NOTE_TAG = "mlflow.note.content"
+NAME_TAG = "mlflow.runName"
 _FINAL = ("FINISHED", "FAILED", "KILLED")
 _WATCH_MILLISECONDS = 1_000
-
-_ADJECTIVES = "able bold brisk calm clear deft eager fair firm fleet fond glad keen kind light lively merry mild neat quick quiet rapid ready sharp sleek smart solid spry stout swift warm wise".split()  # noqa: E501, SIM905
-_NOUNS = "ant auk bat bee boar carp colt crab crane crow deer dove eel elk fawn finch fox frog gnu goat grebe hare hawk heron ibex jay kite lark lynx mole moth newt".split()  # noqa: E501, SIM905
 
 _active: contextvars.ContextVar[Run | None] = contextvars.ContextVar("runcontext.active_run", default=None)
 _open: dict[str, Run] = {}
@@ -212,8 +203,8 @@ class Run:
         """Set several tags; see ``set_tag``."""
         texts = checked_tags(tags)
         self._tags.update(texts)
-        if _NAME_TAG in texts:
-            self.run_name = texts[_NAME_TAG]
+        if NAME_TAG in texts:
+            self.run_name = texts[NAME_TAG]
         self._append({"tags": texts})
 
     def log_artifact(self, local_path: str | os.PathLike[str], artifact_path: str | None = None) -> None:
@@ -309,7 +300,7 @@ class Run:
         if _active.get() is self:
             _active.set(self._parent)
         with _opening:
-            if _signal_folder() is None:
+            if signal_folder() is None:
                 endings.unwatch_signals()
 
     def _raise_problems(self, error: BaseException | None) -> None:
@@ -327,6 +318,24 @@ class Run:
             else:
                 log.warn_once(str(problem))
 
+    def begin(self) -> Run:
+        """Set the capture going; Ctrl-C at this moment ends the run."""
+        try:
+            if self._capture is not None:
+                self._capture.begin()
+        except BaseException as error:
+            self._capture = None
+            self.end(*endings.of_exception(error))
+            raise
+        return self
+
+    def go_on(self, signal_records: str, tags: Mapping[str, str]) -> None:
+        """Take up a run that ended, or was left behind: what it has on record, and that this process has it now."""
+        self._recall()
+        living = {**process.own_identity(), "signal_records": signal_records}
+        self._append({"status": "RUNNING", "process": living, **({"tags": tags} if tags else {})})
+        self._tags.update(tags)
+
     def _recall(self) -> None:
         """Take up what a resumed run has on record."""
         record = self.to_record()
@@ -342,157 +351,28 @@ class Run:
         return reading.get_run(self._store, self.run_id)
 
 
-def start(
-    *,
-    run_name: str | None,
-    run_id: str | None,
-    experiment_name: str | None,
-    nested: bool,
-    parent_run_id: str | None,
-    tags: Mapping[str, Any] | None,
-    description: str | None,
-    tracking_uri: str | os.PathLike[str] | None,
-    providers: list[Any] | None,
-    program: Program | None = None,
-) -> Run:
-    """Make a run, join one or resume one; ``runcontext.start_run`` describes the arguments and what is raised.
-
-    Beyond those, ``program`` is what the run describes, None for this process.
-    """
-    outer = active()
-    if outer is not None and not nested:
-        message = f"run {outer.run_id} ({outer.run_name}) is active: end it first, or pass nested=True"
-        raise RuntimeError(message)
-    folder = _folder_of(program)
-    settings = Settings.current(folder)
-    store = local.LocalStore.at(tracking_uri or settings.tracking_uri, folder)
-    if run_id is not None and run_id != settings.run_id:
-        return _entered(_resumed(store, run_id, outer, _start_tags(tags, description, None, None)))
-    may_join = outer is None or run_id is not None
-    around = _surrounding(store, settings, is_asked_for=run_id is not None) if may_join else None
-    if around is not None and program is None:
-        is_first = store.claim(around, process.own_identity())
-        if is_first or run_id is not None:
-            start_tags = _start_tags(tags, description, None, None)
-            return _joined(store, around, settings, run_name, start_tags, providers, outer, is_first=is_first)
-    if around is not None:
-        parent_run_id = parent_run_id or around.identity["run_id"]
-    parent_run_id = parent_run_id or (outer.run_id if outer is not None else None)
-    new_id = local.new_run_id()
-    name = run_name or _given_name(tags) or _generated_name(new_id)
-    identity = {
-        "schema": local.SCHEMA,
-        "run_id": new_id,
-        "run_name": name,
-        "is_named": name != _generated_name(new_id),
-        "experiment_name": experiment_name or settings.experiment_name,
-        "start_time": time.time_ns() // 1_000_000,
-        "parent_run_id": parent_run_id,
-        "tags": _start_tags(tags, description, name, parent_run_id),
-        "signal_records": _signal_folder(),
-        # Of a command too: this process, not the command's, sees how that ends and puts it on record.
-        **process.own_identity(),
-    }
-    run_folder = local.RunFolder(store.run_path(new_id), identity)
-    under_way = capture.Capture(
-        settings,
-        named=providers,
-        folder=run_folder,
-        caller_tags=identity["tags"],
-        program=program,
-        records_end=True,
-    )
-    store.create_run(run_folder)
-    run = Run(run_folder, store, parent=outer, capture=under_way, watches_signals=program is None)
-    return _begun(_entered(run), under_way)
-
-
-def _begun(run: Run, under_way: capture.Capture) -> Run:
-    """Begin the capture of a run that is entered; Ctrl-C at this moment ends it."""
-    try:
-        under_way.begin()
-    except BaseException as error:
-        run._capture = None
-        run.end(*endings.of_exception(error))
-        raise
-    return run
-
-
-def _resumed(store: local.LocalStore, run_id: str, outer: Run | None, tags: Mapping[str, str]) -> Run:
-    if run_id in _open:
-        message = f"run {run_id} is open in this process already"
-        raise RuntimeError(message)
-    folder = store.open_run(run_id)
-    signal_records = _signal_folder()
-    if signal_records is None:
-        signal_records = folder.path
-        folder.set_aside_signal_records()
-    run = Run(folder, store, parent=outer, capture=None, signal_records=signal_records)
-    run._recall()
-    living = {**process.own_identity(), "signal_records": signal_records}
-    run._append({"status": "RUNNING", "process": living, **({"tags": tags} if tags else {})})
-    run._tags.update(tags)
-    return run
-
-
-def _surrounding(store: local.LocalStore, settings: Settings, *, is_asked_for: bool) -> local.RunFolder | None:
-    """Give the run of the surrounding ``runcontext run``, None where there is none, or it is kept elsewhere."""
-    if settings.run_id is None:
-        return None
-    try:
-        return store.open_run(settings.run_id)
-    except StoreError as error:
-        if is_asked_for:
-            raise
-        log.warn_once(f"RUNCONTEXT_RUN_ID: {error}; this run is one of its own")
-        return None
-
-
-def _joined(
-    store: local.LocalStore,
-    folder: local.RunFolder,
-    settings: Settings,
-    run_name: str | None,
-    tags: Mapping[str, str],
-    providers: list[Any] | None,
-    outer: Run | None,
-    *,
-    is_first: bool,
-) -> Run:
-    """Join the run of the surrounding ``runcontext run``; the first program to do so adds its own facts to it."""
-    if folder.identity["run_id"] in _open:
-        message = f"run {folder.identity['run_id']} is open in this process already"
-        raise RuntimeError(message)
-    under_way = None
-    if is_first:
-        under_way = capture.Capture(
-            settings, named=providers, folder=folder, context_file=local.JOINED_CONTEXT_FILE, caller_tags=tags
-        )
-    run = _entered(Run(folder, store, parent=outer, capture=under_way, is_joined=True, watches_signals=False))
-    if under_way is not None:
-        _begun(run, under_way)
-    named = {_NAME_TAG: run_name} if run_name and not folder.identity["is_named"] else {}
-    if tags or named:
-        run.set_tags({**tags, **named})
-    return run
-
-
-def _entered(run: Run) -> Run:
+def entered(run: Run) -> Run:
+    """Make a run that is on disk the active one, and see to its end."""
     endings.install(end_open_runs, forget_in_child)
     with _opening:
-        if run._watches_signals and _signal_folder() is None:
+        if run._watches_signals and signal_folder() is None:
             endings.watch_signals(run._signal_records)
         _open[run.run_id] = run
     _active.set(run)
     return run
 
 
-def _signal_folder() -> str | None:
+def signal_folder() -> str | None:
     """Give the folder of the run whose signal records count for all runs of this process, None for one's own.
 
     A run whose end another process records takes no part: a signal that ends this one need not end it.
     """
     return next((each._signal_records for each in open_runs() if each._watches_signals), None)
+
+
+def is_open_here(run_id: str) -> bool:
+    """Say whether this process has the run of this id open already."""
+    return run_id in _open
 
 
 def active() -> Run | None:
@@ -548,32 +428,3 @@ def _number(key: str, value: Any) -> float | str:
     if number - number == 0:
         return number
     return "NaN" if number != number else "Infinity" if number > 0 else "-Infinity"  # noqa: PLR0124
-
-
-def _start_tags(
-    tags: Mapping[str, Any] | None, description: str | None, name: str | None, parent: str | None
-) -> dict[str, str]:
-    known = {_NAME_TAG: name, _PARENT_TAG: parent, _NOTE_TAG: description}
-    return checked_tags({**(tags or {}), **{key: value for key, value in known.items() if value is not None}})
-
-
-def _given_name(tags: Mapping[str, Any] | None) -> str | None:
-    return str(tags[_NAME_TAG]) if tags and _NAME_TAG in tags else None
-
-
-def _generated_name(run_id: str) -> str:
-    """Make a name that people can say out of a run id's random bits; the program's random generators are its own."""
-    bits = int(run_id[-10:], 16)
-    return f"{_ADJECTIVES[bits & 31]}-{_NOUNS[bits >> 5 & 31]}-{(bits >> 10) % 900 + 100}"
-
-
-def _folder_of(program: Program | None) -> str | None:
-    """Give the folder from which project and store are looked for: the program's, else its script's."""
-    if program is not None:
-        return program.cwd
-    try:
-        return os.getcwd()
-    except OSError:
-        file = getattr(sys.modules.get("__main__"), "__file__", None)
-        folder = os.path.dirname(os.path.abspath(file)) if file and os.path.isabs(file) else None
-        return folder if folder is None or os.path.isdir(folder) else None

@@ -7,8 +7,7 @@ name, else null).
 
 from __future__ import annotations
 
-from runcontext import cli, fluent
-from runcontext import run as runs
+from runcontext import cli, fluent, starting
 from runcontext.cli import command
 from runcontext.errors import ProviderError, StoreError
 from runcontext.program import Program
@@ -56,7 +55,7 @@ def main(options: argparse.Namespace) -> int:
 def _started(options: argparse.Namespace, child: Command, words: list[str]) -> Run:
     """Put the run on disk; where that cannot be, the command does not run."""
     try:
-        return runs.start(
+        return starting.start(
             run_name=options.name,
             run_id=None,
             experiment_name=options.experiment,

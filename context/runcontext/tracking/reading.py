@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from runcontext.tracking.local import LocalStore
 
 _LATEST = "latest"
+_MOST_LISTED = 5
 
 
 def get_run(store: LocalStore, run_id: str) -> RunRecord:
@@ -104,8 +105,8 @@ def fatal_signal(path: str) -> str | None:
 def _only(found: list[RunRecord], words: str, store: LocalStore) -> RunRecord:
     if len(found) == 1:
         return found[0]
-    listed = ", ".join(f"{each.run_id[-8:]} {each.run_name}" for each in found[:5])
-    more = f" and {len(found) - 5} more" if len(found) > 5 else ""
+    listed = ", ".join(f"{each.run_id[-8:]} {each.run_name}" for each in found[:_MOST_LISTED])
+    more = f" and {len(found) - _MOST_LISTED} more" if len(found) > _MOST_LISTED else ""
     several = f"{len(found)} runs fit {words!r}: {listed}{more}; the last 8 digits name one of them"
     none = f"no run in {store.path} is called {words!r}, and no run's id begins or ends so; `runcontext ls` lists them"
     message = several if found else none
