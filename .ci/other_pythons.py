@@ -17,7 +17,7 @@ _ASK_VERSION = "import sys, venv, ensurepip; print(*sys.version_info[:2], sys.pr
 
 
 def main() -> int:
-    """Run the suite on each chosen Python, in a virtual environment of its own; give the first exit status that is not 0."""
+    """Run the suite on each chosen Python, in a virtual environment of its own; give the first bad exit status."""
     found = installed()
     if not found:
         print("no Python that is not a virtual environment was found: nothing to run")

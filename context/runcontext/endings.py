@@ -108,7 +108,7 @@ def _at_worker_exit(end_open_runs: Callable[[str, str], None]) -> None:
 
 
 def _worker_exit_code() -> int | None:
-    """Give what a worker is about to hand to ``os._exit()``, as its frame in ``multiprocessing`` knows it from 3.13 on."""
+    """Give what a worker is about to hand to ``os._exit()``: its frame in ``multiprocessing`` knows it from 3.13 on."""
     frame: FrameType | None = sys._getframe()
     while frame is not None:
         code = frame.f_locals.get("code")

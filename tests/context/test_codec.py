@@ -67,7 +67,8 @@ def test_refusals_where_json_was_never_imported(text: str) -> None:
     """ValueError too in a process that has never imported ``json``, whose errors the scanner would like to raise."""
     source = (
         "import sys\nfrom runcontext import codec\n"
-        f"assert 'json' not in sys.modules\ntry:\n    codec.loads({text!r})\nexcept ValueError:\n    sys.exit(0)\nsys.exit(5)"
+        f"assert 'json' not in sys.modules\ntry:\n    codec.loads({text!r})\n"
+        "except ValueError:\n    sys.exit(0)\nsys.exit(5)"
     )
     assert subprocess.run([sys.executable, "-c", source], check=False).returncode == 0
 

@@ -267,9 +267,7 @@ def test_glob_characters_in_a_group(tmp_path: Path) -> None:
     assert groups.cpu_quota() == 1.0
 
 
-@pytest.mark.parametrize(
-    ("cgroup", "mounts"), [("", []), ("0::/a\n", []), ("3:cpuset:/\n", [V1_CPU.format(root="/")])]
-)
+@pytest.mark.parametrize(("cgroup", "mounts"), [("", []), ("0::/a\n", []), ("3:cpuset:/\n", [V1_CPU.format(root="/")])])
 def test_no_control_groups(tmp_path: Path, cgroup: str, mounts: list[str]) -> None:
     """Without groups, without a mount, and without the controller there is no limit."""
     groups = recorded(tmp_path, cgroup=cgroup, mounts=mounts, files={})

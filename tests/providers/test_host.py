@@ -206,9 +206,7 @@ def test_available_cpus_are_those_of_the_described_process() -> None:
     """The affinity is the described process's, whatever that of the process which looks."""
     one = min(os.sched_getaffinity(0))
     code = f"import os; os.sched_setaffinity(0, {{{one}}}); print(flush=True); input()"
-    with subprocess.Popen(
-        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    ) as child:
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
         assert child.stdout is not None
         child.stdout.readline()
         available = described(pid=child.pid).tags["cpu.available"]

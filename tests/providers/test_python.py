@@ -31,7 +31,7 @@ LONG_AGO = 1_600_000_000
 """Seconds since the epoch: a folder changed then has settled."""
 
 
-def distribution(  # noqa: PLR0913 - each is a way in which installations differ
+def distribution(
     site: Path,
     name: str,
     version: str = "1.0",
@@ -50,9 +50,7 @@ def distribution(  # noqa: PLR0913 - each is a way in which installations differ
     return info
 
 
-def described(
-    folder: Path, *path: Path | str, cwd: Path | None = None, executable: str = sys.executable
-) -> Context:
+def described(folder: Path, *path: Path | str, cwd: Path | None = None, executable: str = sys.executable) -> Context:
     """Resolve the provider for a program with this import path, and write its attachment into ``folder``."""
     program = Program(
         pid=os.getpid(),
@@ -91,13 +89,11 @@ def test_this_interpreter(tmp_path: Path) -> None:
     assert context.tags["process.runtime.name"] == sys.implementation.name
     assert context.tags["process.runtime.version"] == platform.python_version()
     expected = {
-        each.metadata["Name"].replace("_", "-").replace(".", "-").lower()
-        for each in importlib_metadata.distributions()
+        each.metadata["Name"].replace("_", "-").replace(".", "-").lower() for each in importlib_metadata.distributions()
     }
     lines = requirements(context)
     names = {
-        line.rpartition("# ")[2].partition("==")[0] if line[:3] == "-e " else Requirement(line).name
-        for line in lines
+        line.rpartition("# ")[2].partition("==")[0] if line[:3] == "-e " else Requirement(line).name for line in lines
     }
     assert names == expected
     assert context.tags["python.packages.count"] == str(len(expected))
@@ -125,9 +121,7 @@ def test_same_packages_same_hash(tmp_path: Path) -> None:
     """Order on the path, location, spelling of names, and origins have no part in the hash; versions have."""
     one, two, three = tmp_path / "one", tmp_path / "elsewhere/two", tmp_path / "three"
     distribution(one / "a", "first-package")
-    distribution(
-        one / "b", "second", "2.1", origin={"url": "file:///srv/second", "dir_info": {"editable": True}}
-    )
+    distribution(one / "b", "second", "2.1", origin={"url": "file:///srv/second", "dir_info": {"editable": True}})
     distribution(two / "x", "second", "2.1")
     distribution(two / "y", "First.Package", folder="First.Package-1.0.dist-info")
     distribution(three, "first-package")
@@ -233,9 +227,7 @@ def test_folder_that_may_not_be_read(tmp_path: Path) -> None:
             "demo @ file:///srv/my%20wheels/d.whl",
             id="local-archive",
         ),
-        pytest.param(
-            {"url": "file:///srv/demo", "dir_info": {}}, "demo @ file:///srv/demo", id="local-folder"
-        ),
+        pytest.param({"url": "file:///srv/demo", "dir_info": {}}, "demo @ file:///srv/demo", id="local-folder"),
         pytest.param(
             {"url": "file:///srv/d\n--index-url=https://evil", "archive_info": {}},
             "demo @ file:///srv/d%0A--index-url=https://evil",
@@ -289,9 +281,7 @@ def test_build_folder_of_conda(tmp_path: Path) -> None:
     assert line_of(tmp_path, origin, installer="conda") == "demo==1.0"
 
 
-@pytest.mark.parametrize(
-    "origin", ["{", "[]", "{}", '{"url": "https://h", "vcs_info": {"vcs": "git"}}', '{"url": 7}']
-)
+@pytest.mark.parametrize("origin", ["{", "[]", "{}", '{"url": "https://h", "vcs_info": {"vcs": "git"}}', '{"url": 7}'])
 def test_broken_origin(tmp_path: Path, origin: str) -> None:
     """A package whose origin cannot be read is listed by its version, and the reason is on record."""
     distribution(tmp_path / "site", "demo", origin=origin)
@@ -441,9 +431,7 @@ def test_conda_environments(tmp_path: Path, file: str, kind: str) -> None:
     assert context.tags["python.environment"] == f"{kind} {tmp_path / 'env'}"
 
 
-@pytest.mark.skipif(
-    (Path(sys.base_prefix) / "conda-meta").is_dir(), reason="this interpreter is itself one of conda's"
-)
+@pytest.mark.skipif((Path(sys.base_prefix) / "conda-meta").is_dir(), reason="this interpreter is itself one of conda's")
 @pytest.mark.parametrize("executable", ["", "/nowhere/bin/python"])
 def test_system_interpreter(tmp_path: Path, executable: str) -> None:
     """An interpreter in no environment is the system's, under its own prefix."""
