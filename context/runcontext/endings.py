@@ -95,30 +95,10 @@ def _at_exit(end_open_runs: Callable[[str, str], None]) -> None:
         end_open_runs(*_ending())
 
 
-def _at_worker_exit(end_open_runs: Callable[[str, str], None]) -> None:
-    """End what a worker of ``multiprocessing`` left open."""
-    if _installed_in != os.getpid():
-        return
-    failure, code = sys.exc_info()[1], _worker_exit_code()
-    if failure is not None:
-        # Up to Python 3.12 what it raised is still under way here.
-        end_open_runs(*of_exception(failure))
-    else:
-        end_open_runs(*(_ending() if code is None else of_exit_code(code)))
-
-
-def _worker_exit_code() -> int | None:
-    """Give what a worker is about to hand to ``os._exit()``: its frame in ``multiprocessing`` knows it from 3.13 on."""
-    frame: FrameType | None = sys._getframe()
-    while frame is not None:
-        code = frame.f_locals.get("code")
-        if str(frame.f_globals.get("__name__")).startswith("multiprocessing.") and isinstance(code, int):
-            return code
-        frame = frame.f_back
-    return None
-
-
 def _ending() -> tuple[str, str]:
+    of_worker = _worker_ending() if _is_worker() else None
+    if of_worker is not None:
+        return of_worker
     failure = _last_failure()
     if failure is not None and failure is not _failure_before and not _is_interactive():
         return of_exception(failure)
@@ -157,11 +137,31 @@ def _is_main_thread() -> bool:
 
 def _watch_multiprocessing(end_open_runs: Callable[[str, str], None]) -> None:
     """Its workers end by ``os._exit()``, past ``atexit``, but run its own finalizers before."""
-    process = sys.modules.get("multiprocessing.process")
-    if process is not None and process.parent_process() is not None:
+    if _is_worker():
         from multiprocessing.util import Finalize
 
-        Finalize(None, _at_worker_exit, args=(end_open_runs,), exitpriority=0)
+        Finalize(None, _at_exit, args=(end_open_runs,), exitpriority=0)
+
+
+def _is_worker() -> bool:
+    process = sys.modules.get("multiprocessing.process")
+    return process is not None and process.parent_process() is not None
+
+
+def _worker_ending() -> tuple[str, str] | None:
+    """Give how a worker of ``multiprocessing`` ends, None where that does not show."""
+    failure = sys.exc_info()[1]
+    if failure is not None:
+        # Up to Python 3.12 finalizers run while what the worker raised is still under way.
+        return of_exception(failure)
+    frame: FrameType | None = sys._getframe() if sys.version_info >= (3, 13) else None
+    while frame is not None:
+        # From 3.13 on the frame that is about to call os._exit(code) waits for them.
+        code = frame.f_locals.get("code")
+        if str(frame.f_globals.get("__name__")).startswith("multiprocessing.") and isinstance(code, int):
+            return of_exit_code(code)
+        frame = frame.f_back
+    return None
 
 
 def _in_child(forget_in_child: Callable[[], None]) -> None:

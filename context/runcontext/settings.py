@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 
-from runcontext import cache, codec, log, project
+from runcontext import cache, codec, environment, log, project
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,6 +36,9 @@ VARIABLES: dict[str, tuple[str | None, str | None, str]] = {
     "RUNCONTEXT_CACHE_DIR": (None, None, "folder of runcontext's cache; the user's cache folder unless set"),
 }
 """Variable -> key in [tool.runcontext], MLflow's variable that is read as a fallback, what it is for."""
+
+_PREFIX = "RUNCONTEXT_"
+_FALLBACKS = frozenset(fallback for _, fallback, _ in VARIABLES.values() if fallback)
 
 PROVIDER_KEYS = {
     "enabled": "true or false switches the provider",
@@ -64,11 +67,10 @@ class Settings:
         self, environment: Mapping[str, str], table: Mapping[str, Any], *, is_inside_mlflow: bool = False
     ) -> None:
         """Keep of ``environment`` what is known here, and ``table`` whole."""
-        fallbacks = {fallback for _, fallback, _ in VARIABLES.values() if fallback}
         self.environment = {
             name: value
             for name, value in environment.items()
-            if value and (name.startswith("RUNCONTEXT_") or name in fallbacks)
+            if value and (name.startswith(_PREFIX) or name in _FALLBACKS)
         }
         self.table = table
         self.is_inside_mlflow = is_inside_mlflow
@@ -79,7 +81,7 @@ class Settings:
         """Read the environment, and the nearest pyproject.toml from ``folder`` upwards."""
         pyproject = project.pyproject_file(folder) if folder is not None else None
         table = _table(pyproject, cache.folder(os.environ.get(_CACHE_VARIABLE)))
-        return cls(os.environ, table, is_inside_mlflow=is_inside_mlflow)
+        return cls(environment.selected(_PREFIX, _FALLBACKS), table, is_inside_mlflow=is_inside_mlflow)
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> Settings:

@@ -8,6 +8,7 @@ import os
 import sys
 import time
 
+from runcontext import environment
 from runcontext.companion import wire
 
 TYPE_CHECKING = False
@@ -33,10 +34,10 @@ class Companion:
     ``has_answered`` says that it shook hands: what fails afterwards was not its start.
     """
 
-    def __init__(self, channel: wire.Channel, environment: dict[str, str]) -> None:
-        """Keep the channel of a companion that was just started with ``environment``."""
+    def __init__(self, channel: wire.Channel) -> None:
+        """Keep the channel of a companion that was just started with this environment."""
         self._channel = channel
-        self._environment = environment
+        self._state = environment.snapshot()
         self.has_answered = False
         self.pid: int | None = None
         self._began = time.monotonic()
@@ -66,10 +67,10 @@ class Companion:
 
     def ask(self, request: Message) -> None:
         """Send a request for a capture, with the environment where that has changed since the last one."""
-        environment = dict(os.environ)
-        changed = environment != self._environment
-        self._environment = environment
-        self.send({**request, "environment": environment if changed else None})
+        state = environment.snapshot()
+        changed = state != self._state
+        self._state = state
+        self.send({**request, "environment": dict(os.environ) if changed else None})
 
     def send(self, message: Message) -> None:
         """Send a message; one that the companion does not take now waits here."""
@@ -117,18 +118,17 @@ def start(preload: Iterable[Iterable[str]]) -> Companion | None:
     except OSError:
         # The program is at its limit of descriptors.
         return None
-    environment = dict(os.environ)
     root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     options = ["-I", "-B"] if sys.dont_write_bytecode else ["-I"]
     python = [sys.executable, *options, "-c", _BOOT, root, str(os.getpid()), *map(",".join, preload)]
     try:
-        _spawn(python, {**environment, **_MARK}, theirs)
+        _spawn(python, {**os.environ, **_MARK}, theirs)
     except (OSError, NotImplementedError):
         os.close(ours)
         return None
     finally:
         os.close(theirs)
-    return Companion(wire.Channel(ours), environment)
+    return Companion(wire.Channel(ours))
 
 
 def can_start() -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from runcontext import entry_points, program, registry, resolution
+from runcontext import entry_points, environment, program, registry, resolution
 from runcontext.companion.wire import Channel
 
 TYPE_CHECKING = False
@@ -128,17 +128,17 @@ class _Surroundings:
     def __init__(self, message: Message | None = None) -> None:
         self._program = program.Program.from_json(message["program"]) if message else program.current_program()
         self._environment: dict[str, str] = message["environment"] if message else dict(os.environ)
-        self._encoded: dict[bytes, bytes] | None = None
+        self._state: dict[Any, Any] | None = None
 
     def enter(self) -> None:
         """Be as the program is, whatever the provider before has changed."""
         program.describe(self._program)
         sys.argv[:] = self._program.argv
         sys.path.extend(entry for entry in self._program.sys_path if entry not in sys.path)
-        if self._encoded is None or dict(os.environb) != self._encoded:
+        if self._state is None or environment.snapshot() != self._state:
             os.environ.clear()
             os.environ.update(self._environment)
-            self._encoded = dict(os.environb)
+            self._state = environment.snapshot()
         try:
             os.chdir(self._program.cwd or os.sep)
         except OSError:

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 FIRST_WORKERS = 2
 _MOST_WORKERS = 128
+_LOOK_AHEAD = 8
+"""How many of the waiting jobs are looked at for one that fits a worker: the built-ins, which come first."""
+
 _PATIENCE_SECONDS = 0.25
 """How long the other providers wait behind one that is slow before they get a worker of their own."""
 
@@ -149,7 +152,7 @@ class Workforce:
     def _free_worker(self) -> Worker | None:
         free = [worker for worker in self.workers if worker.is_free]
         if free:
-            wanted = {job.module for job in self._queue}
+            wanted = {job.module for job in self._queue[:_LOOK_AHEAD]}
             return max(free, key=lambda worker: len(worker.warm & wanted))
         moving = [worker for worker in self.workers if not worker.is_stalled and not worker.is_tainted]
         stalled = len(self.workers) - len(moving)
@@ -178,7 +181,7 @@ class Workforce:
             module = self._queue[index].module
             return module not in worker.warm, module in elsewhere, index
 
-        return self._queue.pop(min(range(len(self._queue)), key=rank))
+        return self._queue.pop(min(range(len(self._queue[:_LOOK_AHEAD])), key=rank))
 
     def disband(self) -> None:
         """End all workers: who is idle goes by itself."""

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     _Redacted = TypeVar("_Redacted", str, "list[str]")
 
+_SHORTEST_FORMAT = 16  # no published format of letters and digits alone is so short; most tags are shorter
 _MOST_ROUNDS = 6  # bounds what hostile input can cost
 _NAME_START = r"(?:(?<![A-Za-z0-9_.\-\\])|(?<=\\[nrt]))"
 _NAMED = (
@@ -57,6 +58,8 @@ def redact_text(text: str) -> str:
     Code that only refers to a secret stays as it is (``token=args.token``, ``password: str``, ``${TOKEN}``): nothing
     is to be read from it, and a patch with it redacted would give back another program.
     """
+    if len(text) < _SHORTEST_FORMAT and text.isalnum():
+        return text
     return settled(_redact_once, text)
 
 
