@@ -5,6 +5,7 @@ PYTHON ?= $(shell for each in python3 python3.13 python3.12 python3.11 python3.1
 VENV := .venv
 BIN := $(VENV)/bin
 WORKERS ?= 2
+PYTEST := $(BIN)/python -m pytest
 
 .PHONY: help demo test check lint types coverage pythons wheel bench soak clean
 .DEFAULT_GOAL := help
@@ -32,7 +33,7 @@ demo: $(VENV)/.demo
 	@$(BIN)/runcontext show latest
 
 test: $(VENV)/.check
-	$(BIN)/python -m pytest -n $(WORKERS)
+	$(PYTEST) -n $(WORKERS)
 
 check: lint types coverage pythons wheel
 
@@ -46,7 +47,7 @@ types: $(VENV)/.check
 
 coverage: $(VENV)/.check
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -n $(WORKERS)
+	$(MAKE) test PYTEST='$(BIN)/coverage run -m pytest'
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
@@ -60,7 +61,7 @@ bench: $(VENV)/.check
 	$(BIN)/python benchmarks/bench.py
 
 soak: $(VENV)/.check
-	$(BIN)/python -m pytest -n $(WORKERS) -m 'soak or not soak'
+	$(PYTEST) -n $(WORKERS) -m 'soak or not soak'
 
 clean:
 	rm -rf $(VENV) build dist

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import psutil
 
-_SUPERVISOR = "runcontext.companion.supervisor"
+_SUPERVISOR = "runcontext.companion.birth"
 _SAMPLING_SECONDS = 0.01
 _MIB = 1024 * 1024
 

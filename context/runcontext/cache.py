@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 _MODULUS = (1 << 61) - 1
+_read: dict[str, tuple[tuple[int, int], Any]] = {}
 
 
 def folder(setting: str | None) -> str | None:
@@ -21,12 +22,17 @@ def folder(setting: str | None) -> str | None:
 
 
 def read(place: str | None, kind: str, key: str) -> dict[str, Any] | None:
-    """Give what was kept for ``key``, None where there is nothing usable."""
+    """Give what was kept for ``key``, None where there is nothing usable; not to be changed by who gets it."""
     if place is None:
         return None
+    path = _file(place, kind, key)
     try:
-        with open(_file(place, kind, key), encoding="utf-8") as file:
-            content = codec.loads(file.read())
+        found = os.stat(path)
+        state = found.st_ino, found.st_mtime_ns
+        if path not in _read or _read[path][0] != state:
+            with open(path, encoding="utf-8") as file:
+                _read[path] = state, codec.loads(file.read())
+        content: dict[str, Any] = _read[path][1]
         return content if content["schema"] == 1 and content["key"] == key else None
     except (OSError, ValueError, TypeError, KeyError):
         return None

@@ -319,10 +319,12 @@ class Run:
                 log.warn_once(str(problem))
 
     def begin(self) -> Run:
-        """Set the capture going; Ctrl-C at this moment ends the run."""
+        """Set the capture going; Ctrl-C at this moment ends the run, and anything else costs only the context."""
         try:
             if self._capture is not None:
                 self._capture.begin()
+        except Exception as error:  # noqa: BLE001 - no descriptors, no memory, a fault of ours: the program goes on
+            log.warn_once(f"the context of run {self.run_id} cannot be captured: {resolution.describe_error(error)}")
         except BaseException as error:
             self._capture = None
             self.end(*endings.of_exception(error))

@@ -654,7 +654,13 @@ KILLED_WHILE_LOGGING = """
 
 
 @pytest.mark.parametrize(
-    ("rounds", "arguments", "seconds"), [(100, "providers=[]", 0.03), (10, "providers=['host']", 0.2)]
+    ("rounds", "arguments", "seconds"),
+    [
+        (100, "providers=[]", 0.03),
+        (10, "providers=['host']", 0.2),
+        pytest.param(2_000, "providers=[]", 0.03, marks=[pytest.mark.soak, pytest.mark.timeout(1_200)]),
+        pytest.param(200, "", 0.3, marks=[pytest.mark.soak, pytest.mark.timeout(1_200)]),
+    ],
 )
 def test_killed_at_random_moments(
     start_script: StartScript, project: Path, rounds: int, arguments: str, seconds: float

@@ -112,12 +112,21 @@ class Journal:
         try:
             opened = os.open(self.path, flags, 0o666)
         except FileNotFoundError:
-            self._restore()
-            os.makedirs(os.path.dirname(self.path), exist_ok=True)
+            self._make_folder()
             opened = os.open(self.path, flags, 0o666)
         self._descriptor = descriptors.moved_up(opened)
         self._identity = descriptors.identity(self._descriptor)
         return self._descriptor
+
+    def _make_folder(self) -> None:
+        folder = os.path.dirname(self.path)
+        try:
+            os.mkdir(folder)
+        except FileExistsError:
+            return
+        except FileNotFoundError:
+            self._restore()
+            os.makedirs(folder, exist_ok=True)
 
     def _take_back(self, deleted: int) -> None:
         """Queue again what a deleted file holds: its open descriptor still has every byte."""

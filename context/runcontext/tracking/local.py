@@ -53,13 +53,16 @@ class RunFolder:
 
     def create(self) -> None:
         """Make the folder with its run.json; raises OSError."""
-        os.makedirs(os.path.join(self.path, "events"))
+        try:
+            os.mkdir(self.path)
+        except FileNotFoundError:
+            os.makedirs(self.path)
         self._write_identity()
 
     def restore(self) -> None:
         """Make again what somebody deleted; raises OSError."""
         _prepare(os.path.dirname(os.path.dirname(self.path)))
-        os.makedirs(os.path.join(self.path, "events"), exist_ok=True)
+        os.makedirs(self.path, exist_ok=True)
         if self._identity:
             self._write_identity()
 
