@@ -120,7 +120,10 @@ class Capture:
                 elsewhere.append((spec, "tags"))
             elif self._run_inline(spec):
                 elsewhere.append((spec, "companion_tags"))
-        self._write()
+        # A companion that has answered an earlier capture of this process is there: it writes at once what it is told.
+        self._is_kept = (known := client.current()) is None or not known.has_answered
+        if self._is_kept:
+            self._write()
         self._set_going(elsewhere)
 
     def _run_inline(self, spec: Spec) -> bool:
@@ -185,6 +188,7 @@ class Capture:
             "folder": None if self._folder is None else self._folder.path,
             "identity": None if self._folder is None else dict(self._folder.identity),
             "context_file": self._context_file,
+            "is_kept": self._is_kept,
             "records_end": self._records_end,
             "deadline_seconds": self._timeout_seconds,
             "providers": [

@@ -41,7 +41,7 @@ class Capture:
         self.cache_folder: str | None = request["cache_folder"]
         self.finishes_by = time.monotonic() + request["deadline_seconds"]
         self.is_open = True
-        self.is_changed = False
+        self.is_changed = not request["is_kept"]
         self._written_at = 0.0
         self._told_at = 0.0
         self._untold: list[Message] = []
