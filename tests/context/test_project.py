@@ -121,20 +121,20 @@ def test_no_folder_at_all(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("uri", "expected"),
     [
-        ("runs", "/work/runs"),
-        ("./a/../runs/", "/work/runs"),
+        ("runs", "/srv/runs"),
+        ("./a/../runs/", "/srv/runs"),
         ("/data/runs", "/data/runs"),
         ("file:///data/with%20space", "/data/with space"),
         ("file://localhost/data", "/data"),
         ("file:/data", "/data"),
-        ("file:runs", "/work/runs"),
+        ("file:runs", "/srv/runs"),
         ("FILE:///data", "/data"),
-        ("a:b/c", "/work/a:b/c"),
+        ("a:b/c", "/srv/a:b/c"),
     ],
 )
 def test_tracking_uris(uri: str, expected: str) -> None:
     """A path, or a ``file:`` URI (RFC 8089), names a folder; a relative one begins at the working directory."""
-    assert LocalStore.at(uri, "/work").path == expected
+    assert LocalStore.at(uri, "/srv").path == expected
 
 
 @pytest.mark.parametrize(
@@ -144,13 +144,13 @@ def test_tracking_uris(uri: str, expected: str) -> None:
 def test_uris_that_name_no_folder(uri: str) -> None:
     """Other schemes raise, and no password is in what they say."""
     with pytest.raises(StoreError, match="runs are kept in folders") as raised:
-        LocalStore.at(uri, "/work")
+        LocalStore.at(uri, "/srv")
     assert "hunter2" not in str(raised.value)
 
 
 def test_home_in_a_tracking_uri(home: Path) -> None:
     """``~`` is the home folder."""
-    assert LocalStore.at("~/runs", "/work").path == str(home / "runs")
+    assert LocalStore.at("~/runs", "/srv").path == str(home / "runs")
 
 
 def test_the_nearest_pyproject(home: Path) -> None:

@@ -148,7 +148,7 @@ TEXTS = [
     ("FOO=token=abc", f"FOO=token={MARK}"),
     (r"a\nTOKEN=abc\nFOO=1", rf"a\nTOKEN={MARK}\nFOO=1"),
     (r"a\ttoken=abc", rf"a\ttoken={MARK}"),
-    ("//registry.npmjs.org/:_authToken=abc", f"//registry.npmjs.org/:_authToken={MARK}"),
+    ("//npm.example.org/:_authToken=abc", f"//npm.example.org/:_authToken={MARK}"),
     ("Authorization: Bearer xxx", f"Authorization: Bearer {MARK}"),
     ('curl -H "Authorization: token abcdef" x', f'curl -H "Authorization: token {MARK}" x'),
     ('"Authorization": "Basic YTpi",', f'"Authorization": "Basic {MARK}",'),
