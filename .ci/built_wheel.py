@@ -20,6 +20,8 @@ NEEDED_BY_TESTS = (
     "README.md",
     "CHANGELOG.md",
     "CONTRIBUTING.md",
+    "LICENSE",
+    "Makefile",
 )
 PACKAGES = ("runcontext/", "runcontext_providers/")
 
