@@ -35,15 +35,27 @@ if TYPE_CHECKING:
     )
     from runcontext.program import Program, current_program
     from runcontext.provider import Attachment, RunContextProvider
-    from runcontext.record import AttachmentRecord, Conflict, Context, Outcome, OutcomeStatus, RunRecord, RunStatus
+    from runcontext.record import (
+        AttachmentRecord,
+        Change,
+        Conflict,
+        Context,
+        Outcome,
+        OutcomeStatus,
+        RankDifference,
+        RunRecord,
+        RunStatus,
+    )
     from runcontext.registry import register_provider, unregister_provider
     from runcontext.run import Run
+    from runcontext.settings import Settings, current_settings
 
     __version__: str
 
 __all__ = [
     "Attachment",
     "AttachmentRecord",
+    "Change",
     "Conflict",
     "Context",
     "NotInContext",
@@ -51,15 +63,18 @@ __all__ = [
     "OutcomeStatus",
     "Program",
     "ProviderError",
+    "RankDifference",
     "Run",
     "RunContextError",
     "RunContextProvider",
     "RunRecord",
     "RunStatus",
+    "Settings",
     "StoreError",
     "__version__",
     "active_run",
     "current_program",
+    "current_settings",
     "end_run",
     "get_run",
     "get_tracking_uri",
@@ -85,9 +100,20 @@ _HOMES = {
     "errors": ("NotInContext", "ProviderError", "RunContextError", "StoreError"),
     "program": ("Program", "current_program"),
     "provider": ("Attachment", "RunContextProvider"),
-    "record": ("AttachmentRecord", "Conflict", "Context", "Outcome", "OutcomeStatus", "RunRecord", "RunStatus"),
+    "record": (
+        "AttachmentRecord",
+        "Change",
+        "Conflict",
+        "Context",
+        "Outcome",
+        "OutcomeStatus",
+        "RankDifference",
+        "RunRecord",
+        "RunStatus",
+    ),
     "registry": ("register_provider", "unregister_provider"),
     "run": ("Run",),
+    "settings": ("Settings", "current_settings"),
 }
 
 

@@ -12,11 +12,11 @@ from runcontext import endings, entry_points, log, registry, resolution
 from runcontext.companion import client
 from runcontext.errors import ProviderError
 from runcontext.program import current_program, describe
-from runcontext.settings import DEFAULT_TIMEOUT_SECONDS
+from runcontext.settings import DEFAULT_TIMEOUT_SECONDS, put_in_force
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from typing import Any
 
     from runcontext.companion.wire import Message
@@ -24,11 +24,15 @@ if TYPE_CHECKING:
     from runcontext.registry import Spec
     from runcontext.resolution import AttachmentRow, ContextRow, Outcome
     from runcontext.settings import Settings
+    from runcontext.threads import ThreadedProvider
     from runcontext.tracking.local import RunFolder
 
 _GLANCE_SECONDS = 0.05
 _HANDSHAKE_SECONDS = (0.5, 4.0)
 """What was started as a companion and has not said so after half the deadline, within these bounds, is none."""
+
+_END_SECONDS = 1.0
+"""How long the end of a run waits for what providers say then; the companion goes on after that."""
 
 _FAREWELL_SECONDS = 0.5
 """How long the end of a run waits for the companion to take what it was told last: 200 kB fit at once."""
@@ -86,6 +90,8 @@ class Capture:
         self._attachments: list[AttachmentRow] = []
         self._companion: client.Companion | None = None
         self._lock = _thread.RLock()
+        self._in_program: dict[str, Any] = {}
+        self._in_threads: dict[str, Any] = {}
         self._is_finished = False
         self._is_kept = True
         self._has_lost_companion = False
@@ -110,6 +116,7 @@ class Capture:
         if self._program is not None:
             # Inline and in threads too, providers speak of that program, not of this process.
             describe(self._program)
+        put_in_force(self._settings)
         elsewhere = []
         for spec in self._specs:
             if not spec.enabled:
@@ -132,6 +139,8 @@ class Capture:
         outcome = one.run(lambda: _loaded(spec))
         if outcome["status"] == "failed":
             endings.forget_exit_code()
+        if resolution.is_pending_at_end(outcome):
+            self._in_program[spec.name] = one.provider
         has_more = outcome["status"] in ("captured", "partial") and hasattr(one.provider, "companion_tags")
         self._outcomes[spec.name] = {**outcome, "status": "pending"} if has_more else outcome
         self._report(spec.name)
@@ -195,7 +204,8 @@ class Capture:
                 {**spec.to_json(), "method": method, "placement": spec.placement, "is_placed": spec.is_placed}
                 for spec, method in specs
             ],
-            "scan": self._settings.to_json() if needs_scan else None,
+            "settings": self._settings.to_json(),
+            "needs_scan": needs_scan,
             "cache_folder": self._cache_folder,
         }
         self._is_scanning = needs_scan
@@ -228,7 +238,7 @@ class Capture:
             for name, outcome in message["outcomes"].items():
                 self._outcomes.setdefault(name, outcome)
 
-    def _receive(self, seconds: float) -> None:
+    def _receive(self, seconds: float, is_done: Callable[[], bool]) -> None:
         """Hand on what the companion says, to this capture and to others; one thread reads at a time."""
         companion = self._companion
         # Whoever reads now may read what this thread waits for: look again soon.
@@ -236,7 +246,7 @@ class Capture:
             return
         try:
             # Another thread may have read meanwhile what this one waits for.
-            for message in companion.receive(0.0 if self.is_complete else seconds):
+            for message in companion.receive(0.0 if is_done() else seconds):
                 capture = _captures.get(message.get("id", ""))
                 if capture is not None:
                     capture._take_message(message, companion)
@@ -300,7 +310,7 @@ class Capture:
         from runcontext.threads import ThreadedProvider, Watch
 
         folder = None if self._folder is None else self._folder.attachments(self._context_file)
-        started = []
+        started: list[ThreadedProvider] = []
         for name, method, load in jobs:
             self._move_to_thread(name, method)
             try:
@@ -313,7 +323,7 @@ class Capture:
                 endings.forget_exit_code()
                 self._deliver(name, resolution.failed("thread", resolution.describe_error(error)), [])
                 continue
-            each = ThreadedProvider(
+            each = self._in_threads[name] = ThreadedProvider(
                 name,
                 loaded,
                 method=method,
@@ -322,12 +332,15 @@ class Capture:
                 deliver=self._deliver,
                 limit=self._thread_limit(name, loaded),
             )
-            try:
-                each.start()
-                started.append(each)
-            except RuntimeError:
-                self._without_thread(each)
+            self._start_thread(each, started)
         Watch(started).start()
+
+    def _start_thread(self, each: ThreadedProvider, started: list[ThreadedProvider]) -> None:
+        try:
+            each.start()
+            started.append(each)
+        except RuntimeError:
+            self._without_thread(each)
 
     def _move_to_thread(self, name: str, method: str) -> None:
         # What else an inline provider has to say joins what it said inline.
@@ -357,14 +370,86 @@ class Capture:
                 outcome = resolution.united(known, outcome)
             self._outcomes[name] = outcome
             self._attachments.extend(attachments)
-            companion = self._companion
-            if companion is not None and companion.is_open:
-                message = {"op": "outcome", "id": self.id, "name": name, "outcome": outcome}
-                companion.send({**message, "attachments": attachments})
-                # Whether it could write that, it does not say.
-                self._is_kept = False
-            else:
-                self._write()
+            self._pass_on({"name": name, "outcome": outcome, "attachments": attachments, "is_at_end": False})
+
+    def _deliver_at_end(self, name: str, outcome: Outcome, _attachments: list[AttachmentRow]) -> None:
+        with self._lock:
+            if self._is_finished:
+                return
+            self._outcomes[name] = {**self._outcomes[name], "at_end": outcome}
+            self._pass_on({"name": name, "outcome": outcome, "attachments": [], "is_at_end": True})
+
+    def _pass_on(self, answer: Mapping[str, Any]) -> None:
+        """See to it that what a thread said is written: by the companion, where there is one."""
+        companion = self._companion
+        if companion is not None and companion.is_open:
+            companion.send({"op": "outcome", "id": self.id, **answer})
+            # Whether it could write that, it does not say.
+            self._is_kept = False
+        else:
+            self._write()
+
+    # --- the end of the run -------------------------------------------------------------------------------------
+
+    def end(self) -> None:
+        """Wait for the capture, and ask what there is to say at the end of the run; for that it waits a second."""
+        self._begin_end()
+        self.wait()
+        until = time.monotonic() + min(_END_SECONDS, self._timeout_seconds)
+        self._ask_threads_at_end(until)
+        self._wait(self._is_complete_at_end, lambda: until - time.monotonic())
+        self._report_all()
+
+    def _begin_end(self) -> None:
+        """Ask every provider that has more to say at the end of the run, the inline ones in this thread."""
+        at = resolution.now_milliseconds()
+        put_in_force(self._settings)
+        said = {name: self._asked_at_end(name, provider) for name, provider in self._in_program.items()}
+        with self._lock:
+            for name, outcome in said.items():
+                self._outcomes[name] = {**self._outcomes[name], "at_end": outcome}
+        companion = self._companion
+        if companion is not None and companion.is_open:
+            program = (self._program or current_program()).at_end().to_json()
+            companion.ask({"op": "ending", "id": self.id, "at": at, "program": program, "outcomes": said})
+            self._is_kept = self._is_kept and not said
+
+    def _asked_at_end(self, name: str, provider: Any) -> Outcome:
+        one = resolution.Resolution(name, "inline", reraise_interrupt=_is_main_thread())
+        return one.run(lambda: provider, "tags_at_end")
+
+    def _ask_threads_at_end(self, until: float) -> None:
+        asked = [(name, each.provider) for name, each in self._in_threads.items() if self._is_asked_in_thread(name)]
+        if not asked:
+            return
+        from runcontext.threads import ThreadedProvider, Watch
+
+        started: list[ThreadedProvider] = []
+        for name, provider in asked:
+            again = ThreadedProvider(
+                name,
+                provider,
+                method="tags_at_end",
+                folder=None,
+                attachments=False,
+                deliver=self._deliver_at_end,
+                limit=(max(0.0, until - time.monotonic()), "what the end of a run waits"),
+            )
+            self._start_thread(again, started)
+        Watch(started).start()
+
+    def _is_asked_in_thread(self, name: str) -> bool:
+        outcome = self._outcomes[name]
+        return outcome["placement"] == "thread" and resolution.is_pending_at_end(outcome)
+
+    def _is_complete_at_end(self) -> bool:
+        """Say whether nobody is left who could still say something at the end of the run."""
+        has_companion = self._companion is not None and self._companion.is_open
+        with self._lock:
+            return not any(
+                resolution.is_pending_at_end(outcome) and (has_companion or outcome["placement"] == "thread")
+                for outcome in self._outcomes.values()
+            )
 
     # --- what is known ------------------------------------------------------------------------------------------
 
@@ -381,13 +466,13 @@ class Capture:
 
     def wait(self) -> None:
         """Wait until the capture is complete, or the deadline has passed."""
-        self._wait()
+        self._wait(lambda: self.is_complete, lambda: self.remaining_seconds)
         self._report_all()
 
-    def _wait(self) -> None:
-        self._receive(0.0)
-        while not self.is_complete:
-            remaining = self.remaining_seconds
+    def _wait(self, is_done: Callable[[], bool], remaining_seconds: Callable[[], float]) -> None:
+        self._receive(0.0, is_done)
+        while not is_done():
+            remaining = remaining_seconds()
             companion = self._companion
             if companion is not None and companion.is_silent(self._handshake_seconds):
                 companion.close()
@@ -397,7 +482,7 @@ class Capture:
                 return
             elif companion is not None:
                 must_look = self._has_threads() or not companion.has_answered
-                self._receive(min(remaining, _GLANCE_SECONDS) if must_look else remaining)
+                self._receive(min(remaining, _GLANCE_SECONDS) if must_look else remaining, is_done)
             else:
                 time.sleep(min(remaining, 0.002))
 
@@ -418,17 +503,26 @@ class Capture:
 
     def finish(self) -> None:
         """Make what is known final: whoever has not answered is timed out. Does not wait."""
-        self._receive(0.0)
+        self._receive(0.0, lambda: False)
         reason = f"no answer within {self._timeout_seconds:g} s, nor by the end of the run"
         with self._lock:
             was_complete = self.is_complete
             self._is_finished = True
-            self._outcomes = resolution.settled(self._outcomes, reason)
+            self._outcomes = self._settled_at_end(resolution.settled(self._outcomes, reason))
         self._report_all()
         # Before the companion has its last word: it may know more by then.
         if not was_complete or self._is_alone() or not self._is_on_disk():
             self._write()
         self._let_go(reason)
+
+    def _settled_at_end(self, outcomes: Mapping[str, Outcome]) -> dict[str, Outcome]:
+        if self._folder is None:
+            # What is no run has no end.
+            return resolution.settled_at_end(outcomes, None)
+        if self._companion is None or not self._companion.is_open:
+            return resolution.settled_at_end(outcomes, "timed_out", "no answer at the end of the run")
+        # The companion goes on, and writes what it hears.
+        return dict(outcomes)
 
     def _is_alone(self) -> bool:
         """Say whether the companion does not know what this process knows."""

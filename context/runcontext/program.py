@@ -30,8 +30,20 @@ class Program:
     Instances are frozen: one request describes one moment.
     """
 
-    __slots__ = ("argv", "cwd", "executable", "is_python", "main_file", "main_module", "orig_argv", "pid", "sys_path")
+    __slots__ = (
+        "_imported",
+        "argv",
+        "cwd",
+        "executable",
+        "is_python",
+        "main_file",
+        "main_module",
+        "orig_argv",
+        "pid",
+        "sys_path",
+    )
 
+    _imported: tuple[str, ...]
     argv: tuple[str, ...]
     cwd: str | None
     executable: str
@@ -54,9 +66,10 @@ class Program:
         main_module: str | None = None,
         sys_path: tuple[str, ...] = (),
         is_python: bool = True,
+        imported: tuple[str, ...] = (),
     ) -> None:
         """Set every field; only ``pid`` has no default."""
-        values = locals()
+        values = {**locals(), "_imported": imported}
         for name in self.__slots__:
             object.__setattr__(self, name, values[name])
 
@@ -69,15 +82,30 @@ class Program:
         """Show the process and what it runs."""
         return f"<runcontext.Program(pid={self.pid}, argv={list(self.argv)!r})>"
 
+    @property
+    def imported(self) -> tuple[str, ...]:
+        """The top-level modules that it has imported: up to now in the program itself, elsewhere known at the end."""
+        if self.is_python and self.pid == os.getpid():
+            return tuple(sorted({name.partition(".")[0] for name in list(sys.modules)}))
+        return self._imported
+
     def to_json(self) -> dict[str, Any]:
         """Give the fields as JSON holds them."""
-        return {name: getattr(self, name) for name in self.__slots__}
+        fields = {name: getattr(self, name) for name in self.__slots__}
+        imported = fields.pop("_imported")
+        return {**fields, "imported": imported}
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> Program:
         """Make a program of what ``to_json`` gave."""
-        lists = {name: tuple(fields[name]) for name in ("argv", "orig_argv", "sys_path")}
+        lists = {name: tuple(fields[name]) for name in ("argv", "imported", "orig_argv", "sys_path")}
         return cls(**{**fields, **lists})
+
+    def at_end(self) -> Program:
+        """Describe the same program as it ends: where it is by then, and what it has imported."""
+        if self.pid != os.getpid():
+            return self
+        return Program.from_json({**self.to_json(), "cwd": _cwd(), "imported": self.imported})
 
     @classmethod
     def of_command(cls, command: list[str], *, pid: int, executable: str) -> Program:

@@ -20,7 +20,10 @@ class RunContextProvider(Protocol):
     - ``timeout``: seconds that its work may take in all, 60 unless said;
     - ``attachments() -> Iterable[Attachment]``: files that belong to the context;
     - ``companion_tags() -> Mapping[str, TagValue]``: of an inline provider, the facts that cost more than a look,
-      resolved in the companion.
+      resolved in the companion;
+    - ``tags_at_end() -> Mapping[str, TagValue]``: what can have changed, or is only known, when the run ends. A tag
+      that differs from what ``tags()`` gave becomes ``changed.<tag>``, a new one becomes a tag. In the program it is
+      asked of the same instance, in the companion of a new one.
 
     Source of the two methods: MLflow's plugins page, section "Run context providers".
     """

@@ -49,6 +49,7 @@ class Outcome:
     - ``tags``: its own facts, whole, also those that another provider overrode.
     - ``failures``: each fact that is not there, and why; an absent one's reason begins with ``absent: ``.
     - ``redacted``: how many values were replaced because they held a secret.
+    - ``at_end``: what it said when the run ended; pending until then, None where it has nothing to say then.
     """
 
     status: OutcomeStatus
@@ -59,11 +60,13 @@ class Outcome:
     tags: Mapping[str, str]
     failures: Mapping[str, str]
     redacted: int
+    at_end: Outcome | None = None
 
     @classmethod
     def from_json(cls, row: Mapping[str, Any]) -> Outcome:
         """Read the form that context.json holds."""
-        values = {field.name: row[field.name] for field in fields(cls)}
+        values = {field.name: row[field.name] for field in fields(cls) if field.name != "at_end"}
+        values["at_end"] = cls.from_json(row["at_end"]) if row.get("at_end") else None
         values["status"] = OutcomeStatus(row["status"])
         values["tags"] = MappingProxyType(dict(row["tags"]))
         values["failures"] = MappingProxyType(dict(row["failures"]))
@@ -72,7 +75,9 @@ class Outcome:
     def to_json(self) -> dict[str, Any]:
         """Give the form that context.json holds."""
         row = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {**row, "status": self.status.value, "tags": dict(self.tags), "failures": dict(self.failures)}
+        at_end = None if self.at_end is None else self.at_end.to_json()
+        plain = {"tags": dict(self.tags), "failures": dict(self.failures), "at_end": at_end}
+        return {**row, "status": self.status.value, **plain}
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +87,25 @@ class Conflict:
     tag: str
     winner: str
     losers: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A fact that was another at the end of the run than at its start; ``end`` is None where it was gone."""
+
+    tag: str
+    provider: str
+    start: str
+    end: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class RankDifference:
+    """What differs on another rank of the run's distributed job: each fact with its value there, None for none."""
+
+    rank: int
+    host: str | None
+    differs: Mapping[str, str | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,17 +132,27 @@ class Context:
     - ``tags``: the merged facts, read-only.
     - ``outcomes``: per provider, in the order in which later ones win.
     - ``conflicts``: tags that several gave.
+    - ``changes``: facts that were others at the end of the run than at its start.
     - ``attachments``: files that belong to the context.
+    - ``ranks``: the other processes of the run's distributed job that attached to it, and what differs there.
     """
 
     tags: Mapping[str, str]
     outcomes: Mapping[str, Outcome]
     conflicts: tuple[Conflict, ...]
     attachments: tuple[AttachmentRecord, ...]
+    changes: tuple[Change, ...] = ()
+    ranks: tuple[RankDifference, ...] = ()
 
     def __repr__(self) -> str:
         """Show how much there is, not all of it."""
         return f"<runcontext.Context({len(self.tags)} tags from {len(self.outcomes)} providers)>"
+
+    def _repr_html_(self) -> str | None:
+        """Show it under headings, as notebooks do; never raises."""
+        from runcontext import html
+
+        return html.of_context(self)
 
     @classmethod
     def from_json(cls, row: Mapping[str, Any], folder: Path | None = None) -> Context:
@@ -128,6 +162,11 @@ class Context:
             outcomes=MappingProxyType({name: Outcome.from_json(each) for name, each in row["outcomes"].items()}),
             conflicts=tuple(Conflict(each["tag"], each["winner"], tuple(each["losers"])) for each in row["conflicts"]),
             attachments=tuple(_attachment(each, folder) for each in row["attachments"]),
+            changes=tuple(Change(**each) for each in row.get("changes", ())),
+            ranks=tuple(
+                RankDifference(each["rank"], each["host"], MappingProxyType(dict(each["differs"])))
+                for each in row.get("ranks", ())
+            ),
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -139,7 +178,9 @@ class Context:
             "conflicts": [
                 {"tag": each.tag, "winner": each.winner, "losers": list(each.losers)} for each in self.conflicts
             ],
+            "changes": [{field.name: getattr(each, field.name) for field in fields(each)} for each in self.changes],
             "attachments": [_attachment_row(each) for each in self.attachments],
+            "ranks": [{"rank": each.rank, "host": each.host, "differs": dict(each.differs)} for each in self.ranks],
         }
 
 
@@ -167,6 +208,12 @@ class RunRecord:
     def __repr__(self) -> str:
         """Show which run, and how it stands."""
         return f"<runcontext.RunRecord({self.run_id} {self.run_name!r} {self.status})>"
+
+    def _repr_html_(self) -> str | None:
+        """Show it and its context under headings, as notebooks do; never raises."""
+        from runcontext import html
+
+        return html.of_run(self)
 
     def to_json(self) -> dict[str, Any]:
         """Give the stable form that ``--json`` prints; metrics that are not finite are strings."""

@@ -21,8 +21,19 @@ BUILT_IN = {
     "host": ("runcontext_providers.host:HostProvider", "companion"),
     "gpu": ("runcontext_providers.gpu:GpuProvider", "companion"),
     "python": ("runcontext_providers.python:PythonProvider", "companion"),
+    "launcher": ("runcontext_providers.launcher:LauncherProvider", "companion"),
+    "ci": ("runcontext_providers.ci:CiProvider", "companion"),
+    "container": ("runcontext_providers.container:ContainerProvider", "companion"),
+    "environment": ("runcontext_providers.environment:EnvironmentProvider", "companion"),
+    "cloud": ("runcontext_providers.cloud:CloudProvider", "companion"),
+    "determinism": ("runcontext_providers.determinism:DeterminismProvider", "inline"),
+    "notebook": ("runcontext_providers.notebook:NotebookProvider", "inline"),
+    "usage": ("runcontext_providers.usage:UsageProvider", "inline"),
 }
 """The built-in providers in their order: name -> ``module:attribute``, and where it runs. Imported on use."""
+
+ASKED_FOR = frozenset({"cloud"})
+"""Built-in providers that are off until a setting names them: they ask the network."""
 
 DEFAULT_LIMIT_SECONDS = 60.0
 _NAMELESS = frozenset(("unused", "default"))
@@ -295,7 +306,7 @@ def _raise_misshapen(name: str, provider: Any) -> None:
 
 def _apply(specs: Iterable[Spec], current: Settings) -> None:
     for spec in specs:
-        spec.enabled, spec.switched_by = current.switch(spec.name)
+        spec.enabled, spec.switched_by = current.switch(spec.name, default=spec.name not in ASKED_FOR)
         spec.limit_seconds = current.provider_setting(spec.name, "timeout")
         placement = current.provider_setting(spec.name, "placement")
         if placement is not None and (placement != "companion" or spec.provider is None):

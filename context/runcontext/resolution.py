@@ -32,6 +32,12 @@ MAX_VALUE_CHARACTERS = 8_000
 ABSENT = "absent: "
 """Begins the reason of a fact that is not there, as against one that failed."""
 
+CHANGED = "changed."
+"""Begins the name of the tag that holds a fact's value at the end of the run, where that differs from the start's."""
+
+GONE = "absent"
+"""The value of such a tag where the fact was there at the start and is not at the end."""
+
 CALLER = "caller"
 """Who wins a conflict with a tag that the program itself set."""
 
@@ -66,12 +72,18 @@ def _outcome(status: str, reason: str | None, *, placement: str) -> Outcome:
         "status": status,
         "reason": reason,
         "seconds": 0.0,
-        "started_at": time.time_ns() // 1_000_000,
+        "started_at": now_milliseconds(),
         "placement": placement,
         "tags": {},
         "failures": {},
         "redacted": 0,
+        "at_end": None,
     }
+
+
+def now_milliseconds() -> int:
+    """Give the time as outcomes hold it: milliseconds since the epoch, UTC."""
+    return time.time_ns() // 1_000_000
 
 
 class Resolution:
@@ -96,21 +108,32 @@ class Resolution:
         self._passing: tuple[type[BaseException], ...] = (KeyboardInterrupt,) if reraise_interrupt else ()
         self._began = time.perf_counter()
 
-    def run(self, load: Callable[[], Any], method: str = "tags") -> Outcome:
-        """Load the provider, ask whether it is in context, and read its facts; never raises what it raises."""
+    def run(self, load: Callable[[], Any], method: str = "tags", known: Iterable[str] = ()) -> Outcome:
+        """Load the provider, ask whether it is in context, and read its facts; never raises what it raises.
+
+        ``method`` names what gives the facts; those whose names are ``known`` are not read.
+        """
         outer, _at_work.name = provider_at_work(), self.name
         try:
-            return self._run(load, method)
+            self._run(load, method, known)
+            if method == "tags" and self._has_more_at_end():
+                self.outcome["at_end"] = pending(self.outcome["placement"])
+            return self.outcome
         finally:
             _at_work.name = outer
 
-    def _run(self, load: Callable[[], Any], method: str) -> Outcome:
+    def _has_more_at_end(self) -> bool:
+        # One that is absent may be in context by then: a program imports torch after the start of its run.
+        return self.outcome["status"] != "failed" and hasattr(self.provider, "tags_at_end")
+
+    def _run(self, load: Callable[[], Any], method: str, known: Iterable[str]) -> Outcome:
         try:
             self.provider = registry.build(self.name, load())
+            self.outcome["started_at"] = now_milliseconds()
             if not self.provider.in_context():
                 self._settle("absent", "not in context")
             else:
-                self._take(getattr(self.provider, method)())
+                self._take(getattr(self.provider, method)(), frozenset(known))
         except self._passing:
             raise
         except NotInContext as reason:
@@ -146,7 +169,7 @@ class Resolution:
         self._stop_clock()
         return self.outcome
 
-    def _take(self, mapping: Any) -> None:
+    def _take(self, mapping: Any, known: frozenset[str]) -> None:
         if not (hasattr(mapping, "keys") and hasattr(mapping, "__getitem__")):
             message = f"{type(self.provider).__name__} gave a {type(mapping).__name__}; a mapping of tags is expected"
             raise TypeError(message)
@@ -157,6 +180,8 @@ class Resolution:
                 failures["more tags"] = f"more than {MAX_TAGS:,} tags: the first {MAX_TAGS:,} count"
                 break
             problem = key_problem(key)
+            if problem is None and key in known:
+                continue
             if problem is None:
                 values[str.__str__(key)] = mapping[key]
             else:
@@ -236,7 +261,10 @@ def _message(error: BaseException) -> str:
         text = str.__str__(str(error))[:_MESSAGE_CHARACTERS]
     except BaseException as worse:  # noqa: BLE001 - a provider's exception may raise when it is read
         text = f"<its message cannot be read: {type(worse).__name__}>"
-    return redaction.redact_text(writable(text))
+    try:
+        return redaction.redact_text(writable(text))
+    except Exception:  # noqa: BLE001 - what cannot be judged may be a secret, and a reason is not worth the program
+        return redaction.MARK
 
 
 def _checked(tag: str, value: Any) -> str:
@@ -288,7 +316,9 @@ def merged(
         attachments: the rows of all providers.
         caller_tags: what the program set itself.
     """
-    layers = [(name, outcomes[name]["tags"]) for name in order if name in outcomes]
+    changes = [row for name in order if name in outcomes for row in _changes(name, outcomes[name])]
+    layers: list[tuple[str, Mapping[str, str]]]
+    layers = [(name, _tags_of(outcomes[name])) for name in order if name in outcomes]
     layers.append((CALLER, caller_tags or {}))
     tags: dict[str, str] = {}
     givers: dict[str, list[str]] = {}
@@ -296,6 +326,9 @@ def merged(
         for tag, value in values.items():
             tags[tag] = cut(value)
             givers.setdefault(tag, []).append(name)
+    for row in changes:
+        if key_problem(CHANGED + row["tag"]) is None:
+            tags[CHANGED + row["tag"]] = cut(row["end"] or GONE)
     return {
         "schema": SCHEMA,
         "tags": tags,
@@ -303,13 +336,38 @@ def merged(
         "conflicts": [
             {"tag": tag, "winner": names[-1], "losers": names[:-1]} for tag, names in givers.items() if len(names) > 1
         ],
+        "changes": changes,
         "attachments": list(attachments),
+        "ranks": [],
     }
+
+
+def _tags_of(outcome: Outcome) -> Mapping[str, str]:
+    """Give a provider's facts: those of the start, and what was only known at the end."""
+    at_end = outcome.get("at_end") or {"tags": {}}
+    return {**at_end["tags"], **outcome["tags"]}
+
+
+def _changes(name: str, outcome: Outcome) -> list[dict[str, Any]]:
+    """Give a row for each fact of a provider's that was another at the end than at the start."""
+    at_end = outcome.get("at_end")
+    if not at_end:
+        return []
+    start, end = outcome["tags"], at_end["tags"]
+    gone = [tag for tag, reason in at_end["failures"].items() if reason.startswith(ABSENT)]
+    return [
+        {"tag": tag, "provider": name, "start": start[tag], "end": end.get(tag)}
+        for tag in (*end, *gone)
+        if tag in start and start[tag] != end.get(tag)
+    ]
 
 
 def united(first: Outcome, second: Outcome) -> Outcome:
     """Join what one provider said in the program with what it said in the companion."""
-    failures = {**first["failures"], **second["failures"]}
+    tags = {**first["tags"], **second["tags"]}
+    reasons = {**first["failures"], **second["failures"]}
+    # What one half does not know the other may.
+    failures = {fact: why for fact, why in reasons.items() if fact not in tags or not why.startswith(ABSENT)}
     if second["status"] in ("failed", "timed_out"):
         failures["in the companion"] = f"{second['status'].replace('_', ' ')}: {second['reason']}"
     failing = any(not reason.startswith(ABSENT) for reason in failures.values())
@@ -318,32 +376,51 @@ def united(first: Outcome, second: Outcome) -> Outcome:
         **first,
         "status": status,
         "seconds": round(first["seconds"] + second["seconds"], 6),
-        "tags": {**first["tags"], **second["tags"]},
+        "tags": tags,
         "failures": failures,
         "redacted": first["redacted"] + second["redacted"],
     }
 
 
 def settled(outcomes: Mapping[str, Outcome], reason: str) -> dict[str, Outcome]:
-    """Give the outcomes with what is still pending as timed out, for ``reason``."""
+    """Give the outcomes with what is still pending as timed out, for ``reason``; what they say at the end stays."""
     return {
         name: {**outcome, "status": "timed_out", "reason": reason} if outcome["status"] == "pending" else outcome
         for name, outcome in outcomes.items()
     }
 
 
+def settled_at_end(outcomes: Mapping[str, Outcome], status: str | None, reason: str = "") -> dict[str, Outcome]:
+    """Give the outcomes with what they still had to say at the end settled; None for never asked."""
+    return {
+        name: {**outcome, "at_end": status and {**outcome["at_end"], "status": status, "reason": reason}}
+        if is_pending_at_end(outcome)
+        else outcome
+        for name, outcome in outcomes.items()
+    }
+
+
+def is_pending_at_end(outcome: Outcome) -> bool:
+    """Say whether a provider has more to say at the end of the run, and has not yet said it."""
+    return outcome.get("at_end") is not None and outcome["at_end"]["status"] == "pending"
+
+
 def problems(outcomes: Mapping[str, Outcome]) -> list[str]:
     """Give one line for each failure: which provider, which fact, why."""
     lines = []
     for name, outcome in outcomes.items():
-        if outcome["status"] in ("failed", "timed_out"):
-            lines.append(f"provider {name!r} {outcome['status'].replace('_', ' ')}: {outcome['reason']}")
-        lines.extend(
-            f"provider {name!r}, fact {fact!r}: {reason}"
-            for fact, reason in outcome["failures"].items()
-            if not reason.startswith(ABSENT)
-        )
+        lines += _problems(f"provider {name!r}", outcome)
+        if outcome.get("at_end"):
+            lines += _problems(f"provider {name!r} at the end of the run", outcome["at_end"])
     return lines
+
+
+def _problems(who: str, outcome: Outcome) -> list[str]:
+    said = []
+    if outcome["status"] in ("failed", "timed_out"):
+        said.append(f"{who} {outcome['status'].replace('_', ' ')}: {outcome['reason']}")
+    failures = outcome["failures"].items()
+    return said + [f"{who}, fact {fact!r}: {reason}" for fact, reason in failures if not reason.startswith(ABSENT)]
 
 
 def joined(first: ContextRow, second: ContextRow) -> ContextRow:
@@ -360,6 +437,8 @@ def joined(first: ContextRow, second: ContextRow) -> ContextRow:
         "tags": {**second["tags"], **first["tags"]},
         "outcomes": outcomes,
         "conflicts": [*first["conflicts"], *(row for row in second["conflicts"] if row["tag"] not in conflicting)],
+        "changes": [*first.get("changes", ()), *second.get("changes", ())],
+        "ranks": [*first.get("ranks", ()), *second.get("ranks", ())],
         "attachments": [*first["attachments"], *(row for row in second["attachments"] if row["name"] not in names)],
     }
 

@@ -30,6 +30,7 @@ _WATCH_MILLISECONDS = 1_000
 
 _active: contextvars.ContextVar[Run | None] = contextvars.ContextVar("runcontext.active_run", default=None)
 _open: dict[str, Run] = {}
+_started: dict[str, int] = {}
 # One thread's last run may end while another's begins; a signal handler that ends a run is in the same thread.
 _opening = _thread.RLock()
 
@@ -49,16 +50,24 @@ class Run:
         parent: Run | None,
         capture: capture.Capture | None,
         is_joined: bool = False,
+        ordinal: str = "",
+        end_tag: str | None = None,
         signal_records: str | None = None,
         watches_signals: bool = True,
     ) -> None:
-        """Take over a run that is on disk."""
+        """Take over a run that is on disk.
+
+        ``ordinal`` says which run of its process it is, and ``end_tag`` where the reason goes why one that is joined
+        did not end well here.
+        """
         identity = folder.identity
         self._folder = folder
         self._store = store
         self._parent = parent
         self._capture = capture
         self._is_joined = is_joined
+        self._end_tag = end_tag
+        self.ordinal = ordinal
         self._watches_signals = watches_signals
         self._pid = os.getpid()
         self._journals: dict[int, Journal] = {}
@@ -144,7 +153,12 @@ class Run:
             return resolution.merged((), {}) if found is None else found.to_json()
         self._capture.wait()
         self._capture.raise_problems()
-        return self._capture.row()
+        row = self._capture.row()
+        if self._is_joined or not self.ordinal:
+            return row
+        from runcontext.tracking import reading
+
+        return reading.with_ranks(self._folder.path, row)
 
     # --- logging ------------------------------------------------------------------------------------------------
 
@@ -283,12 +297,20 @@ class Run:
         self._status = str(status)
         if not self._is_joined:
             self._journal().append({"status": self._status, **({"reason": reason} if reason else {})})
+        elif self._end_tag and self._status != "FINISHED":
+            self._journal().append({"tags": {self._end_tag: resolution.writable(reason or self._status)}})
         try:
-            if self._capture is not None:
-                self._capture.wait()
+            self._end_capture()
         finally:
             self._close()
         self._raise_problems(error)
+
+    def _end_capture(self) -> None:
+        try:
+            if self._capture is not None:
+                self._capture.end()
+        except Exception as error:  # noqa: BLE001 - as in begin(): it costs what was to be said at the end
+            log.warn_once(f"the context of run {self.run_id} is not complete: {resolution.describe_error(error)}")
 
     def _close(self) -> None:
         if self._capture is not None:
@@ -377,6 +399,13 @@ def is_open_here(run_id: str) -> bool:
     return run_id in _open
 
 
+def next_ordinal(outer: Run | None) -> str:
+    """Number the runs of this process: ``2`` for the second, ``2.1`` for the first inside that."""
+    inside = outer.ordinal if outer is not None else ""
+    count = _started[inside] = _started.get(inside, 0) + 1
+    return f"{inside}.{count}" if inside else str(count)
+
+
 def active() -> Run | None:
     """Give the run that this thread or task is in, None where it is in none."""
     run = _active.get()
@@ -405,6 +434,7 @@ def forget_in_child() -> None:
     global _opening  # noqa: PLW0603 - see above
     _opening = _thread.RLock()
     _open.clear()
+    _started.clear()
     _active.set(None)
 
 

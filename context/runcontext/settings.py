@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 
-from runcontext import cache, codec, environment, log, project
+from runcontext import cache, codec, environment, log, project, redaction
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,6 +32,10 @@ VARIABLES: dict[str, tuple[str | None, str | None, str]] = {
     "RUNCONTEXT_PROVIDERS": ("select", None, "git,host for only these; -gpu to leave one out"),
     "RUNCONTEXT_PROVIDER_<NAME>": ("providers.<name>.enabled", None, "0 or 1 switches one provider; wins over all"),
     "RUNCONTEXT_EXTRA_PROVIDERS": ("extra-providers", None, "pkg.module:Class, comma-separated; name=pkg.module:Class"),
+    "RUNCONTEXT_REDACT": ("redact", None, "a regular expression of what else is secret; as a key a list of them"),
+    "RUNCONTEXT_RECORD_ARGS": ("record-args", None, "0 leaves the arguments of the command out"),
+    "RUNCONTEXT_ENV": ("environment-variables", None, "variables to record, names or globs, comma-separated"),
+    "RUNCONTEXT_RANKS": ("ranks", None, "0 gives each process of a distributed job a run of its own"),
     "RUNCONTEXT_COMPANION": ("companion", None, "0 starts no companion process: its providers run in threads"),
     "RUNCONTEXT_CACHE_DIR": (None, None, "folder of runcontext's cache; the user's cache folder unless set"),
 }
@@ -138,6 +142,26 @@ class Settings:
     def strict(self) -> bool:
         """Whether failures of providers are raised."""
         return self._read("RUNCONTEXT_STRICT", _switch, "0 or 1", default=False)
+
+    @property
+    def redact(self) -> list[str]:
+        """Regular expressions of what is secret beyond what is known to be."""
+        return self._read("RUNCONTEXT_REDACT", _patterns, "a regular expression that matches some text", [])
+
+    @property
+    def record_args(self) -> bool:
+        """Whether the arguments of the command are recorded."""
+        return self._read("RUNCONTEXT_RECORD_ARGS", _switch, "0 or 1", default=True)
+
+    @property
+    def environment_patterns(self) -> tuple[str, ...]:
+        """Names and globs of the variables that the user wants recorded."""
+        return tuple(self._read("RUNCONTEXT_ENV", _names, "names of variables, comma-separated", []))
+
+    @property
+    def ranks(self) -> bool:
+        """Whether the processes of one distributed job share one run."""
+        return self._read("RUNCONTEXT_RANKS", _switch, "0 or 1", default=True)
 
     @property
     def companion(self) -> bool:
@@ -261,6 +285,26 @@ class _Toggles:
         return f"[tool.runcontext{key}"
 
 
+_in_force: Settings | None = None
+
+
+def current_settings() -> Settings:
+    """Give the settings of the capture that is under way; outside one, those of this moment."""
+    if _in_force is not None:
+        return _in_force
+    from runcontext.program import current_program
+
+    return Settings.current(current_program().cwd)
+
+
+def put_in_force(current: Settings | None) -> None:
+    """Make ``current`` what ``current_settings`` gives and redaction goes by; None for those of each moment."""
+    global _in_force  # noqa: PLW0603 - one process describes one program at a time
+    _in_force = current
+    if hasattr(redaction, "use_patterns"):
+        redaction.use_patterns(() if current is None else current.redact)
+
+
 def variable_part(name: str) -> str:
     """Give the part of a toggle's name that stands for a provider: upper case, every other character ``_``."""
     return "".join(each if each.isascii() and each.isalnum() else "_" for each in name).upper()
@@ -377,6 +421,13 @@ def _one_of(value: Any, accepted: Iterable[str]) -> str:
 def _names(value: Any) -> list[str]:
     words = value.split(",") if isinstance(value, str) else value
     return [word.strip() for word in words if word.strip()]
+
+
+def _patterns(value: Any) -> list[str]:
+    patterns = [value] if isinstance(value, str) else list(value)
+    if any(redaction.pattern_problem(each) for each in patterns):
+        raise ValueError
+    return patterns
 
 
 def _extra_providers(value: Any) -> list[tuple[str, str, str]]:

@@ -18,7 +18,12 @@ if TYPE_CHECKING:
     from typing import Any
 
     from runcontext.program import Program
+    from runcontext.ranks import Meeting
 
+_RANK_VARIABLES = ("RANK", "OMPI_COMM_WORLD_RANK", "PMI_RANK", "SLURM_PROCID")
+"""Without one of them this is no process of a distributed job that shares a run."""
+
+_ALONE_TAG = "ranks.alone"
 _PARENT_TAG = "mlflow.parentRunId"
 _NOTE_TAG = "mlflow.note.content"
 
@@ -54,11 +59,20 @@ def start(
         return run.entered(_resumed(store, run_id, outer, _start_tags(tags, description, None, None)))
     may_join = outer is None or run_id is not None
     around = _surrounding(store, settings, is_asked_for=run_id is not None) if may_join else None
-    if around is not None and program is None:
+    ordinal, meeting = _meeting(store, settings, outer) if program is None and run_id is None else ("", None)
+    alone: dict[str, Any] = {}
+    if meeting is not None and meeting.place.rank:
+        start_tags = _start_tags(tags, description, None, None)
+        attached = _attached(store, settings, meeting, start_tags, providers, outer, ordinal)
+        if attached is not None:
+            return attached
+        alone = {_ALONE_TAG: f"rank 0 had no run that could be found within {settings.timeout_seconds:g} s"}
+    elif around is not None and program is None:
         is_first = store.claim(around, process.own_identity())
         if is_first or run_id is not None:
             start_tags = _start_tags(tags, description, None, None)
-            return _joined(store, around, settings, run_name, start_tags, providers, outer, is_first=is_first)
+            _publish(meeting, around.identity["run_id"])
+            return _joined(store, around, settings, run_name, start_tags, providers, outer, ordinal, is_first=is_first)
     if around is not None:
         parent_run_id = parent_run_id or around.identity["run_id"]
     parent_run_id = parent_run_id or (outer.run_id if outer is not None else None)
@@ -72,7 +86,7 @@ def start(
         "experiment_name": experiment_name or settings.experiment_name,
         "start_time": time.time_ns() // 1_000_000,
         "parent_run_id": parent_run_id,
-        "tags": _start_tags(tags, description, name, parent_run_id),
+        "tags": _start_tags({**(tags or {}), **alone}, description, name, parent_run_id),
         "signal_records": run.signal_folder(),
         # Of a command too: this process, not the command's, sees how that ends and puts it on record.
         **process.own_identity(),
@@ -87,7 +101,74 @@ def start(
         records_end=True,
     )
     store.create_run(run_folder)
-    made = Run(run_folder, store, parent=outer, capture=under_way, watches_signals=program is None)
+    if not alone:
+        _publish(meeting, new_id)
+    made = Run(run_folder, store, parent=outer, capture=under_way, ordinal=ordinal, watches_signals=program is None)
+    return run.entered(made).begin()
+
+
+def _meeting(store: local.LocalStore, settings: Settings, outer: Run | None) -> tuple[str, Meeting | None]:
+    """Give which run of this process comes next, and where its distributed job meets; none outside of one."""
+    if not any(name in os.environ for name in _RANK_VARIABLES) or not settings.ranks:
+        return "", None
+    from runcontext import ranks
+
+    place = ranks.place_of(os.environ)
+    if place is None or (outer is not None and not outer.ordinal):
+        return "", None
+    ordinal = run.next_ordinal(outer)
+    return ordinal, ranks.Meeting(store.path, place, ordinal)
+
+
+def _publish(meeting: Meeting | None, run_id: str) -> None:
+    try:
+        if meeting is not None:
+            meeting.publish(run_id)
+    except OSError as error:
+        log.warn_once(f"the other ranks cannot find run {run_id}, and make their own: {error}")
+
+
+def _attached(
+    store: local.LocalStore,
+    settings: Settings,
+    meeting: Meeting,
+    tags: Mapping[str, str],
+    providers: list[Any] | None,
+    outer: Run | None,
+    ordinal: str,
+) -> Run | None:
+    """Attach to rank 0's run, as the first process of this rank; None where that is not to be had."""
+    run_id = meeting.find(settings.timeout_seconds)
+    if run_id is None or run.is_open_here(run_id):
+        return None
+    rank = meeting.place.rank
+    try:
+        folder = store.open_run(run_id)
+        if not store.claim(folder, process.own_identity(), f"rank.{rank}.json"):
+            # What a rank starts has its variables, and is not that rank.
+            return None
+    except StoreError as error:
+        log.warn_once(f"rank {rank} cannot attach to the run of rank 0: {error}")
+        return None
+    under_way = capture.Capture(
+        settings,
+        named=providers,
+        folder=folder,
+        context_file=local.rank_context_file(rank),
+        caller_tags=tags,
+        attachments=False,
+    )
+    end_tag = f"rank.{rank}.{local.END_REASON_TAG}"
+    made = Run(
+        folder,
+        store,
+        parent=outer,
+        capture=under_way,
+        is_joined=True,
+        ordinal=ordinal,
+        end_tag=end_tag,
+        watches_signals=False,
+    )
     return run.entered(made).begin()
 
 
@@ -126,6 +207,7 @@ def _joined(
     tags: Mapping[str, str],
     providers: list[Any] | None,
     outer: Run | None,
+    ordinal: str,
     *,
     is_first: bool,
 ) -> Run:
@@ -138,7 +220,7 @@ def _joined(
         under_way = capture.Capture(
             settings, named=providers, folder=folder, context_file=local.JOINED_CONTEXT_FILE, caller_tags=tags
         )
-    made = Run(folder, store, parent=outer, capture=under_way, is_joined=True, watches_signals=False)
+    made = Run(folder, store, parent=outer, capture=under_way, is_joined=True, ordinal=ordinal, watches_signals=False)
     joined = run.entered(made).begin()
     named = {NAME_TAG: run_name} if run_name and not folder.identity["is_named"] else {}
     if tags or named:

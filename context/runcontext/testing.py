@@ -61,7 +61,7 @@ def resolve_provider(
         name: how the outcome calls it.
         program: the program that it is to describe; this process unless given.
         folder: where its attachments are written; without one they are only measured.
-        method: ``companion_tags`` for those facts of an inline provider.
+        method: ``companion_tags`` for those facts of an inline provider, ``tags_at_end`` for those of the run's end.
     """
     target = None if folder is None else str(folder / "context")
     before = _program.described()
@@ -73,7 +73,8 @@ def resolve_provider(
             one.run_attachments(target)
     finally:
         _program.describe(before)
-    return Context.from_json(resolution.merged([name], {name: one.outcome}, one.attachments), folder)
+    outcomes = resolution.settled_at_end({name: one.outcome}, None)
+    return Context.from_json(resolution.merged([name], outcomes, one.attachments), folder)
 
 
 class ProviderContract:
@@ -98,6 +99,13 @@ class ProviderContract:
         outcome = self._resolved().outcomes["provider"]
         expected = (OutcomeStatus.CAPTURED, OutcomeStatus.ABSENT)
         assert outcome.status in expected, (outcome.reason, dict(outcome.failures))
+
+    def test_nothing_fails_at_the_end_of_a_run(self) -> None:
+        """What it says when the run ends, where it does so, is captured or absent for a reason as well."""
+        loaded = type(self).__dict__.get("provider", self.provider)
+        if hasattr(registry.build("provider", loaded), "tags_at_end"):
+            said = resolve_provider(loaded, program=self.program, method="tags_at_end").outcomes["provider"]
+            assert said.status in (OutcomeStatus.CAPTURED, OutcomeStatus.ABSENT), (said.reason, dict(said.failures))
 
     def test_what_is_absent_has_a_reason(self) -> None:
         """Where it is not in context, it says why."""

@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 
 
 class ThreadedProvider:
-    """One provider in a thread of its own.
+    """One provider in a thread of its own; ``provider`` is what was built, once it has answered.
 
     Args:
         name: how outcomes call it.
         loaded: the object that was imported or registered.
-        method: ``tags``, or ``companion_tags`` of an inline provider.
+        method: ``tags``, ``companion_tags`` of an inline provider, or ``tags_at_end``.
         folder: where its attachments go, None to keep only their sizes and hashes; unused unless ``attachments``.
         attachments: whether to ask for them.
         deliver: called with the name, the outcome and the attachments when it is done.
@@ -57,6 +57,7 @@ class ThreadedProvider:
         self._limit_seconds, self._limit_source = limit
         self._began = time.monotonic()
         self._expired: str | None = None
+        self.provider: Any = None
         self._thread = threading.Thread(target=self._run, name=f"runcontext-{name}", daemon=True)
 
     @property
@@ -98,6 +99,7 @@ class ThreadedProvider:
         except SystemExit:
             # It was asked to end just as it had left the guard.
             self._expired = self._expired or "ended"
+        self.provider = one.provider
         outcome = one.outcome
         if self._expired is not None:
             outcome = {**outcome, "status": "timed_out", "reason": self._expired}

@@ -22,7 +22,10 @@ if TYPE_CHECKING:
     from runcontext.registry import Spec
     from runcontext.tracking.local import RunFolder
 
-MARK = {"RUNCONTEXT_COMPANION": "0", "RUNCONTEXT_PROVIDERS": ",".join(registry.BUILT_IN)}
+MARK = {
+    "RUNCONTEXT_COMPANION": "0",
+    "RUNCONTEXT_PROVIDERS": ",".join(name for name in registry.BUILT_IN if name not in registry.ASKED_FOR),
+}
 """What the companion adds to its environment: what its providers start has no companion, and runs no plugin."""
 
 IDLE_SECONDS = 10.0
@@ -76,6 +79,8 @@ class Supervisor:
                 capture.is_disowned = not self._caller.is_open and not self._is_widowed
                 capture.write()
                 self._tell(capture)
+            for capture in [each for each in self._captures.values() if each.is_over]:
+                self._forget(capture)
             self._caller.flush()
             if not self._is_widowed and self._program_is_gone():
                 # What it said before it died is still to be heard.
@@ -83,13 +88,14 @@ class Supervisor:
                 self._on_death()
         for capture in self._captures.values():
             capture.settle("no answer by the end of the program")
+            capture.settle_at_end()
         self._workforce.disband()
 
     def _is_done(self) -> bool:
         now = time.monotonic()
         if self._is_widowed:
             return all(each.is_complete or now > each.finishes_by for each in self._captures.values())
-        is_idle = not any(each.is_open for each in self._captures.values())
+        is_idle = not self._captures
         if not is_idle:
             self._idle_since = now
         return is_idle and now - self._idle_since > IDLE_SECONDS
@@ -122,41 +128,68 @@ class Supervisor:
         if capture is None:
             return
         if message["op"] == "outcome":
-            capture.take(message["name"], message["outcome"], message["attachments"])
+            if message["is_at_end"]:
+                capture.take_at_end(message["name"], message["outcome"])
+            else:
+                capture.take(message["name"], message["outcome"], message["attachments"])
+        elif message["op"] == "ending":
+            self._on_ending(capture, message)
         elif message["op"] == "end":
             self._on_end(capture, message["reason"])
 
     def _on_capture(self, request: Message) -> None:
-        if request["environment"] is not None:
-            self._environment = {**_without_toggles(request["environment"]), **MARK}
-        capture = Capture(request, self._environment)
+        capture = Capture(request, self._environment_of(request))
         self._captures[capture.id] = capture
         capture.write()
         for row in request["providers"]:
             self._workforce.add(self._provider_job(capture, row))
-        if request["scan"] is not None:
+        if request["needs_scan"]:
             capture.is_scanning = True
-            message = {"op": "scan", "cache_folder": request["cache_folder"], "settings": request["scan"]}
-            self._workforce.add(Job(capture, _SCAN, {**message, "seconds": _SCAN_SECONDS}, _SCAN_SECONDS))
+            message = {"op": "scan", "cache_folder": request["cache_folder"], "seconds": _SCAN_SECONDS}
+            self._workforce.add(Job(capture, _SCAN, message, _SCAN_SECONDS))
 
-    def _provider_job(self, capture: Capture, row: Message) -> Job:
+    def _environment_of(self, message: Message) -> dict[str, str]:
+        """Give the program's environment, which it sends only where it has changed."""
+        if message["environment"] is not None:
+            self._environment = {**_without_toggles(message["environment"]), **MARK}
+        return self._environment
+
+    def _provider_job(self, capture: Capture, row: Message, *, is_at_end: bool = False) -> Job:
+        capture.rows[row["name"]] = row
         seconds = row["limit_seconds"] if row["limit_seconds"] is not None else registry.DEFAULT_LIMIT_SECONDS
         folder = None if capture.folder is None else capture.folder.attachments(capture.context_file)
         message = {
+            "known": (),
             **row,
             "op": "resolve",
             "seconds": seconds,
             "attachments": capture.wants_attachments,
             "folder": folder,
         }
-        return Job(capture, row["name"], message, seconds)
+        return Job(capture, row["name"], message, seconds, is_at_end=is_at_end)
+
+    def _on_ending(self, capture: Capture, message: Message) -> None:
+        capture.begin_end(message, self._environment_of(message))
+        for name in capture.outcomes:
+            self._ask_at_end(capture, name)
+
+    def _ask_at_end(self, capture: Capture, name: str) -> None:
+        """Ask a provider what it has to say at the end of the run, where that has come and it has answered before."""
+        if capture.asks_at_end(name):
+            known = capture.known_at_end(name)
+            row = {**capture.rows[name], "method": "tags_at_end", "known": known, "is_placed": True}
+            self._workforce.add(self._provider_job(capture, row, is_at_end=True))
 
     def _on_end(self, capture: Capture, reason: str) -> None:
         capture.settle(reason)
-        del self._captures[capture.id]
-        # Whoever still works on a run that has ended can add nothing to it.
+        # Whoever still works on what a run was at its start can add nothing to it.
         self._workforce.drop(capture)
         self._caller.send({"op": "ended", "id": capture.id})
+
+    def _forget(self, capture: Capture) -> None:
+        if not capture.is_complete:
+            capture.settle_at_end()
+        del self._captures[capture.id]
 
     # --- the workers --------------------------------------------------------------------------------------------
 
@@ -187,16 +220,20 @@ class Supervisor:
             job.seconds = message["seconds"]
         elif message["op"] == "elsewhere":
             placement = message["placement"]
-            target, path = job.message["target"], capture.program["sys_path"]
+            target, path = job.message["target"], capture.surroundings.program["sys_path"]
             entry_points.remember_placement(path, capture.cache_folder, target, placement)
             capture.outcomes[job.name] = resolution.pending("thread")
             self._caller.send({"op": "elsewhere", "id": capture.id, "name": job.name, "placement": placement})
         elif message["op"] == "facts":
             capture.take(job.name, {**message["outcome"], "status": "pending"})
             capture.answered(job.name)
+        elif job.is_at_end:
+            capture.take_at_end(job.name, message["outcome"])
+            capture.answered(job.name)
         else:
             capture.take(job.name, message["outcome"], message["attachments"])
             capture.answered(job.name, message["attachments"])
+            self._ask_at_end(capture, job.name)
 
     def _tell(self, capture: Capture) -> None:
         news = capture.news()
@@ -206,7 +243,7 @@ class Supervisor:
     def _on_scanned(self, job: Job, rows: list[dict[str, str]]) -> None:
         capture = job.capture
         capture.is_scanning = False
-        current = settings.Settings.from_json(job.message["settings"])
+        current = settings.Settings.from_json(job.surroundings.settings)
         specs = registry.plugins([entry_points.EntryPoint(**row) for row in rows], current)
         added = [spec for spec in specs if spec.name not in capture.outcomes]
         for spec in added:
@@ -241,6 +278,10 @@ class Supervisor:
             capture.is_scanning = False
             self._caller.send({"op": "found", "id": capture.id, "outcomes": {}, "targets": {}, "order": capture.order})
             return
+        if job.is_at_end:
+            capture.take_at_end(job.name, {**resolution.failed("companion", reason), "status": status})
+            capture.answered(job.name)
+            return
         known = capture.outcomes.get(job.name, resolution.pending("companion"))
         if known["status"] == "pending" and known["tags"]:
             # The facts were in; only what came after them is lost.
@@ -250,6 +291,7 @@ class Supervisor:
             outcome = {**resolution.failed("companion", reason), "status": status}
         capture.take(job.name, outcome)
         capture.answered(job.name)
+        self._ask_at_end(capture, job.name)
 
     # --- the program's end --------------------------------------------------------------------------------------
 
@@ -264,7 +306,7 @@ class Supervisor:
         self._is_widowed = True
         for capture in self._captures.values():
             capture.is_disowned = False
-            if capture.has_final_status():
+            if capture.ended_at is None and capture.has_final_status():
                 capture.folder = None
             elif capture.records_end and capture.folder is not None:
                 _record_end(capture.folder)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from runcontext import entry_points, environment, program, registry, resolution
+from runcontext import entry_points, environment, program, registry, resolution, settings
 from runcontext.companion.wire import Channel
 
 TYPE_CHECKING = False
@@ -127,12 +127,14 @@ class _Surroundings:
 
     def __init__(self, message: Message | None = None) -> None:
         self._program = program.Program.from_json(message["program"]) if message else program.current_program()
+        self._settings = settings.Settings.from_json(message["settings"]) if message else None
         self._environment: dict[str, str] = message["environment"] if message else dict(os.environ)
         self._state: dict[Any, Any] | None = None
 
     def enter(self) -> None:
         """Be as the program is, whatever the provider before has changed."""
         program.describe(self._program)
+        settings.put_in_force(self._settings)
         sys.argv[:] = self._program.argv
         sys.path.extend(entry for entry in self._program.sys_path if entry not in sys.path)
         if self._state is None or environment.snapshot() != self._state:
@@ -171,7 +173,7 @@ def _resolve(job: Message, channel: Channel, limit: _Limit) -> Iterator[Message]
             yield {"op": "elsewhere", "placement": asked, "is_last": True}
             return
     one = resolution.Resolution(job["name"], job["placement"])
-    one.run(lambda: loaded[0] if loaded else load(), job["method"])
+    one.run(lambda: loaded[0] if loaded else load(), job["method"], job["known"])
     wants_attachments = job["attachments"] and job["method"] == "tags" and one.wants_attachments()
     if wants_attachments:
         yield {"op": "facts", "outcome": one.outcome}

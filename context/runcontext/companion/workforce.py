@@ -13,7 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from runcontext.companion.captures import Capture
+    from runcontext.companion.captures import Capture, Surroundings
     from runcontext.companion.wire import Message
 
 FIRST_WORKERS = 2
@@ -28,13 +28,17 @@ _FAREWELL_SECONDS = 0.5
 
 
 class Job:
-    """One provider to resolve for one capture, or a scan of the entry points."""
+    """One provider to resolve for one capture, at the start of the run or at its end, or a scan of the entry points."""
 
-    __slots__ = ("capture", "message", "name", "seconds")
+    __slots__ = ("capture", "is_at_end", "message", "name", "seconds", "surroundings")
 
-    def __init__(self, capture: Capture, name: str, message: Message, seconds: float) -> None:
+    def __init__(
+        self, capture: Capture, name: str, message: Message, seconds: float, *, is_at_end: bool = False
+    ) -> None:
         """Keep what the worker is to be told, and how long it may take."""
         self.capture = capture
+        self.surroundings = capture.surroundings
+        self.is_at_end = is_at_end
         self.name = name
         self.message = message
         self.seconds = seconds
@@ -56,7 +60,7 @@ class Worker:
         self.channel = channel
         self.warm = set(warm)
         self.job: Job | None = None
-        self.described: Capture | None = None
+        self.described: Surroundings | None = None
         self.began = 0.0
         self.is_stalled = False
         self.is_tainted = False
@@ -71,10 +75,9 @@ class Worker:
         self.job = job
         self.began = time.monotonic()
         self.warm.add(job.module)
-        if self.described is not job.capture:
-            self.described = job.capture
-            described = {"program": job.capture.program, "environment": job.capture.environment}
-            self.channel.send({"op": "describe", **described})
+        if self.described is not job.surroundings:
+            self.described = job.surroundings
+            self.channel.send({"op": "describe", **job.surroundings.to_json()})
         self.channel.send(job.message)
 
     def dismiss(self) -> None:
@@ -109,10 +112,10 @@ class Workforce:
         self._queue.append(job)
 
     def drop(self, capture: Capture) -> None:
-        """Let nobody work on a capture any more: its run has ended."""
-        self._queue = [job for job in self._queue if job.capture is not capture]
+        """Let nobody work on a capture any more: its run has ended. What is said at its end may still be said."""
+        self._queue = [job for job in self._queue if job.capture is not capture or job.is_at_end]
         for worker in self.workers:
-            if worker.job is not None and worker.job.capture is capture:
+            if worker.job is not None and worker.job.capture is capture and not worker.job.is_at_end:
                 worker.dismiss()
 
     def release(self, worker: Worker, *, is_tainted: bool) -> None:

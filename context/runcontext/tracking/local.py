@@ -5,7 +5,8 @@
         runs/<run_id>/
             run.json        identity, written once
             events/<host>-<pid>-<start>.jsonl   a journal for each writing process
-            context.json    the whole context, reasons included; context.joined.json of a program that joined the run
+            context.json    the whole context, reasons included; context.joined.json of a program that joined the run,
+                            context.rank.<n>.json of another process of the same distributed job
             artifacts/      what was logged; below context/ the context's attachments, below context.joined/
                             those of a program that joined the run
             SIGTERM.txt     where the program was when that signal ended it
@@ -32,6 +33,7 @@ SCHEMA = 1
 CONTEXT_FILE = "context.json"
 JOINED_CONTEXT_FILE = "context.joined.json"
 JOINED_MARK = "joined.json"
+_RANK_CONTEXT = ("context.rank.", ".json")
 END_REASON_TAG = "end.reason"
 """The tag that says why a run ended as it did."""
 
@@ -96,11 +98,11 @@ class RunFolder:
             except OSError:
                 continue
 
-    def claim(self, identity: Mapping[str, Any]) -> bool:
-        """Be the one program that joins this run; False where another was faster; raises OSError."""
+    def claim(self, identity: Mapping[str, Any], mark: str = JOINED_MARK) -> bool:
+        """Be the one program that joins this run as ``mark`` says; False where another was faster; raises OSError."""
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
         try:
-            descriptor = os.open(self.file(JOINED_MARK), flags, 0o666)
+            descriptor = os.open(self.file(mark), flags, 0o666)
         except FileExistsError:
             return False
         with open(descriptor, "w", encoding="utf-8") as file:
@@ -169,14 +171,14 @@ class LocalStore:
             message = f"cannot keep runs in {self.path}: {error}; {_CHOOSE}"
             raise StoreError(message) from error
 
-    def claim(self, run: RunFolder, identity: Mapping[str, Any]) -> bool:
-        """Be the one program that joins ``run``; False where another was faster.
+    def claim(self, run: RunFolder, identity: Mapping[str, Any], mark: str = JOINED_MARK) -> bool:
+        """Be the one program that joins ``run`` as ``mark`` says; False where another was faster.
 
         Raises:
             StoreError: the run's folder cannot be written; the message says why.
         """
         try:
-            return run.claim(identity)
+            return run.claim(identity, mark)
         except OSError as error:
             message = f"cannot join the run in {run.path}: {error}; unset RUNCONTEXT_RUN_ID to start a run of its own"
             raise StoreError(message) from error
@@ -204,6 +206,19 @@ def _prepare(store_folder: str) -> None:
     if not os.path.exists(ignore):
         os.makedirs(os.path.join(store_folder, "runs"), exist_ok=True)
         replace_file(ignore, b"*\n")
+
+
+def rank_context_file(rank: int) -> str:
+    """Give what the context of another rank of the run's distributed job is called."""
+    beginning, ending = _RANK_CONTEXT
+    return f"{beginning}{rank}{ending}"
+
+
+def rank_of_context_file(name: str) -> int | None:
+    """Give the rank whose context a file of a run's folder holds, None for any other file."""
+    beginning, ending = _RANK_CONTEXT
+    number = name.removeprefix(beginning).removesuffix(ending)
+    return int(number) if number.isdecimal() and name == rank_context_file(int(number)) else None
 
 
 def new_run_id() -> str:

@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 from types import MappingProxyType
 
-from runcontext import codec, log, process, resolution
+from runcontext import codec, log, process, ranks, resolution
 from runcontext.errors import StoreError
 from runcontext.record import Context, RunRecord, RunStatus
 from runcontext.tracking import local
@@ -81,8 +81,13 @@ def find_run(store: LocalStore, words: str) -> RunRecord:
 
 def read_context(store: LocalStore, run_id: str) -> Context | None:
     """Give the context of a run as far as it is on disk, None where none of it is."""
-    row = _context_row(store.run_path(run_id))
-    return None if row is None else Context.from_json(row, Path(store.run_path(run_id)) / "artifacts")
+    return context_in(store.run_path(run_id))
+
+
+def context_in(path: str | os.PathLike[str]) -> Context | None:
+    """Give the context that a run's folder holds, as far as it is there, None where none of it is."""
+    row = _context_row(os.fspath(path))
+    return None if row is None else Context.from_json(row, Path(path) / "artifacts")
 
 
 def final_status(path: str) -> Mapping[str, Any] | None:
@@ -220,9 +225,19 @@ def _lines(journal: str) -> Iterator[Mapping[str, Any]]:
 def _context_row(path: str) -> dict[str, Any] | None:
     first = _json_file(os.path.join(path, local.CONTEXT_FILE))
     second = _json_file(os.path.join(path, local.JOINED_CONTEXT_FILE))
-    if first is None or second is None:
-        return first or second
-    return resolution.joined(first, second)
+    row = first or second if first is None or second is None else resolution.joined(first, second)
+    return row if row is None else with_ranks(path, row)
+
+
+def with_ranks(path: str, row: dict[str, Any]) -> dict[str, Any]:
+    """Give a run's context with what differs on the other ranks of its distributed job, where it has any."""
+    try:
+        ranks_here = {local.rank_of_context_file(name): name for name in os.listdir(path)}
+    except OSError:
+        return row
+    found = {rank: _json_file(os.path.join(path, name)) for rank, name in ranks_here.items() if rank is not None}
+    others = {rank: other for rank, other in found.items() if other is not None}
+    return ranks.compared(row, others) if others else row
 
 
 def _json_file(path: str) -> dict[str, Any] | None:

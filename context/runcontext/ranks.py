@@ -1,0 +1,271 @@
+"""The processes of one distributed job: which of them this is, how they share one run, and what differs between them.
+
+Rank 0 makes the run and says so in a file of the store; the others look for that file and attach to its run. So all it
+takes is a store that every process sees: one machine, or a shared file system.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+from runcontext import codec, process
+from runcontext.files import replace_file
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from typing import Any
+
+SCHEMA = 1
+DIFFER_TAG = "ranks.differ"
+"""The facts that are not the same on every rank, joined with commas."""
+
+_JOBS = "jobs"
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
+_GLANCE_SECONDS = (0.002, 0.05)
+_SAME_TIME_MILLISECONDS = 600_000
+"""Where nothing tells one job from the next on the same address, rank 0's run must have begun so lately."""
+
+_KEPT_SECONDS = 86_400.0
+_NOT_OF_A_JOB = ("", "none")
+
+_OF_ONE_PROCESS = frozenset(
+    (
+        "cicd.pipeline.task.name",
+        "container.id",
+        "gpu.memory.peak",
+        "gpu.others",
+        "gpu.topology",
+        "gpu.uuid",
+        "gpu.visible",
+        "host.boot_time",
+        "host.id",
+        "host.name",
+        "k8s.node.name",
+        "k8s.pod.name",
+        "k8s.pod.uid",
+        "load",
+        "local_rank",
+        "process.command_args",
+        "process.creation.time",
+        "process.pid",
+        "python.packages.imported",
+        "rank",
+    )
+)
+"""Facts that each process or machine of a job has for itself: that they differ says nothing."""
+
+_OF_ONE_PROCESS_BY_FORM = (("usage.", "changed.", "ranks."), (".random.state", "random.state"))
+
+_SPEAKING = ("captured", "partial", "absent")
+
+
+class Place:
+    """Which process of which distributed job this is.
+
+    - ``rank``, ``world_size``: its number, and how many there are.
+    - ``job``: what all processes of the job have in common, and as far as can be known no other job has.
+    - ``is_certain``: no other job can have the same; else only a run that began lately counts.
+    """
+
+    __slots__ = ("is_certain", "job", "rank", "world_size")
+
+    def __init__(self, rank: int, world_size: int, job: tuple[str, ...], *, is_certain: bool) -> None:
+        """Keep what a launcher's variables say."""
+        self.rank = rank
+        self.world_size = world_size
+        self.job = job
+        self.is_certain = is_certain
+
+    def __repr__(self) -> str:
+        """Show which of how many."""
+        return f"<Place {self.rank} of {self.world_size}>"
+
+
+def place_of(environment: Mapping[str, str]) -> Place | None:
+    """Give this process's place in its distributed job, None where it has none: the innermost launcher's word.
+
+    Sources: PyTorch, "torchrun (Elastic Launch)", Environment Variables; Open MPI, "Environment variables set by
+    mpirun"; PMIx standard, ``PMIX_NAMESPACE``; MPICH Hydra, ``PMI_RANK`` and ``PMI_SIZE``; Slurm, srun(1), "Output
+    environment variables".
+    """
+    for read in (_of_torchrun, _of_open_mpi, _of_hydra, _of_slurm):
+        place = read(environment)
+        if place is not None:
+            return place if place.world_size > 1 and 0 <= place.rank < place.world_size else None
+    return None
+
+
+def _of_torchrun(environment: Mapping[str, str]) -> Place | None:
+    numbers = _numbers(environment, "RANK", "WORLD_SIZE")
+    address = environment.get("MASTER_ADDR")
+    if numbers is None or not address:
+        return None
+    run_id = environment.get("TORCHELASTIC_RUN_ID", "")
+    is_local = environment.get("LOCAL_WORLD_SIZE") == environment["WORLD_SIZE"] or address in _LOOPBACK
+    job = ("torch", run_id, address, environment.get("MASTER_PORT", ""))
+    attempt = environment.get("TORCHELASTIC_RESTART_COUNT", "")
+    # Only an agent of torchrun's lives as long as its job: another parent may start one after the other.
+    parent = _parent() if is_local else ()
+    is_certain = bool(run_id) and (bool(parent) or run_id not in _NOT_OF_A_JOB)
+    return Place(*numbers, (*job, attempt, *parent), is_certain=is_certain)
+
+
+def _of_open_mpi(environment: Mapping[str, str]) -> Place | None:
+    numbers = _numbers(environment, "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE")
+    if numbers is None:
+        return None
+    name = environment.get("PMIX_NAMESPACE") or environment.get("OMPI_MCA_ess_base_jobid", "")
+    is_local = environment.get("OMPI_COMM_WORLD_LOCAL_SIZE") == environment["OMPI_COMM_WORLD_SIZE"]
+    parent = _parent() if is_local else ()
+    return Place(*numbers, ("openmpi", name, *parent), is_certain=bool(name or parent))
+
+
+def _of_hydra(environment: Mapping[str, str]) -> Place | None:
+    numbers = _numbers(environment, "PMI_RANK", "PMI_SIZE")
+    if numbers is None:
+        return None
+    is_local = environment.get("MPI_LOCALNRANKS") == environment["PMI_SIZE"]
+    parent = _parent() if is_local else ()
+    return Place(*numbers, ("hydra", *parent), is_certain=bool(parent))
+
+
+def _of_slurm(environment: Mapping[str, str]) -> Place | None:
+    numbers = _numbers(environment, "SLURM_PROCID", "SLURM_STEP_NUM_TASKS")
+    step = environment.get("SLURM_STEP_ID") or environment.get("SLURM_STEPID")
+    if numbers is None or not step:
+        # The batch script itself is no process of a step.
+        return None
+    names = ("SLURM_CLUSTER_NAME", "SLURM_JOB_ID", "SLURM_RESTART_COUNT")
+    return Place(*numbers, ("slurm", *(environment.get(name, "") for name in names), step), is_certain=True)
+
+
+def _numbers(environment: Mapping[str, str], rank: str, world_size: str) -> tuple[int, int] | None:
+    first, second = environment.get(rank, ""), environment.get(world_size, "")
+    return (int(first), int(second)) if first.isdecimal() and second.isdecimal() else None
+
+
+def _parent() -> tuple[str, ...]:
+    """Give the process that started this one and its fellows: on one machine nothing names their job better."""
+    parent = os.getppid()
+    here = process.own_identity()
+    return str(here["boot_id"]), str(here["pid_namespace"]), str(parent), str(process.start_time(parent))
+
+
+class Meeting:
+    """Where the processes of a job find each other's run: a file in the store, one for each run of the job.
+
+    Args:
+        store: the store's folder.
+        place: this process's place.
+        ordinal: which run of the process it is: ``2`` for the second, ``2.1`` for the first inside that.
+    """
+
+    def __init__(self, store: str, place: Place, ordinal: str) -> None:
+        """Name the file; nothing is touched yet."""
+        self.place = place
+        self._jobs = os.path.join(store, _JOBS)
+        self._file = os.path.join(self._jobs, _digest(place.job), f"{ordinal}.json")
+
+    def publish(self, run_id: str) -> None:
+        """Say which run this is, as rank 0; raises OSError.
+
+        What rank 0 itself starts has its variables too: it must not take the place of rank 0's run.
+        """
+        record = self._record()
+        if record is not None and (self.place.is_certain or self._is_recent(record)):
+            return
+        _remove_old(self._jobs)
+        os.makedirs(os.path.dirname(self._file), exist_ok=True)
+        content = {"schema": SCHEMA, "run_id": run_id, "at": _now(), **process.own_identity()}
+        replace_file(self._file, codec.dumps(content).encode())
+
+    def find(self, seconds: float) -> str | None:
+        """Give the id of rank 0's run, waiting so long at most for it to be there; None where it is not."""
+        until = time.monotonic() + seconds
+        pause, longest = _GLANCE_SECONDS
+        while True:
+            record = self._record()
+            if record is not None and (self.place.is_certain or self._is_recent(record)):
+                return str(record["run_id"])
+            remaining = until - time.monotonic()
+            if remaining <= 0:
+                return None
+            time.sleep(min(pause, remaining))
+            pause = min(2 * pause, longest)
+
+    def _record(self) -> dict[str, Any] | None:
+        try:
+            # A listing makes a network file system look again, where a file that was not there is remembered as such.
+            os.listdir(os.path.dirname(self._file))
+            with open(self._file, "rb") as file:
+                found = codec.loads(file.read().decode())
+        except (OSError, ValueError):
+            return None
+        return found if isinstance(found, dict) and isinstance(found.get("run_id"), str) else None
+
+    def _is_recent(self, record: Mapping[str, Any]) -> bool:
+        at = record.get("at")
+        return isinstance(at, int) and abs(_now() - at) < _SAME_TIME_MILLISECONDS and not process.is_gone(record)
+
+
+def _digest(job: tuple[str, ...]) -> str:
+    import hashlib
+
+    return hashlib.sha256("\0".join(job).encode("utf-8", "surrogateescape")).hexdigest()[:32]
+
+
+def _now() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def _remove_old(folder: str) -> None:
+    """Remove what jobs of other days left behind."""
+    try:
+        entries = list(os.scandir(folder))
+    except OSError:
+        return
+    for entry in entries:
+        try:
+            if time.time() - entry.stat().st_mtime > _KEPT_SECONDS:
+                for name in os.listdir(entry.path):
+                    os.unlink(os.path.join(entry.path, name))
+                os.rmdir(entry.path)
+        except OSError:
+            # Another process was faster, or it is not ours to remove.
+            continue
+
+
+def compared(first: Mapping[str, Any], others: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
+    """Give rank 0's context with what differs on the other ranks: in one tag, and rank by rank with both values.
+
+    Args:
+        first: the context of rank 0, in the form that context.json holds.
+        others: the contexts of other ranks.
+    """
+    rows = []
+    for rank, other in sorted(others.items()):
+        differs = dict(_differing(first, other))
+        rows.append({"rank": rank, "host": other["tags"].get("host.name"), "differs": differs})
+    named = sorted({tag for row in rows for tag in row["differs"]})
+    tags = {**first["tags"], **({DIFFER_TAG: ",".join(named)} if named else {})}
+    return {**first, "tags": tags, "ranks": rows}
+
+
+def _differing(first: Mapping[str, Any], other: Mapping[str, Any]) -> Iterator[tuple[str, str | None]]:
+    """Give each fact that another rank has otherwise, with its value there; None where it has none."""
+    for provider, outcome in other["outcomes"].items():
+        known = first["outcomes"].get(provider)
+        if known is None or not {known["status"], outcome["status"]} <= set(_SPEAKING):
+            # Who did not answer has not said that it is different.
+            continue
+        here, there = known["tags"], outcome["tags"]
+        for tag in {**here, **there}:
+            if here.get(tag) != there.get(tag) and not _is_of_one_process(tag):
+                yield tag, there.get(tag)
+
+
+def _is_of_one_process(tag: str) -> bool:
+    beginnings, endings = _OF_ONE_PROCESS_BY_FORM
+    return tag in _OF_ONE_PROCESS or tag.startswith(beginnings) or tag.endswith(endings)
