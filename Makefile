@@ -4,15 +4,18 @@ PYTHON ?= $(shell for each in python3 python3.13 python3.12 python3.11 python3.1
 	$$each -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null && echo $$each && break; done)
 VENV := .venv
 BIN := $(VENV)/bin
+SLOW := build/slow
 WORKERS ?= 2
 PYTEST := $(BIN)/python -m pytest
+SLOW_PYTEST := $(SLOW)/bin/python -m pytest
 
-.PHONY: help demo test check lint types coverage pythons wheel bench soak clean
+.PHONY: help demo test slow check lint types coverage pythons wheel bench soak clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo 'make demo    train a small model under start_run() and print the captured context'
 	@echo 'make test    run the test suite'
+	@echo 'make slow    run the tests that need numpy, torch, Jupyter and Dask, in an environment of their own'
 	@echo 'make check   what CI runs: lint, types, coverage, other Pythons, the built wheel'
 	@echo 'make bench   time runcontext against its peers'
 	@echo 'make soak    the long tests'
@@ -28,12 +31,21 @@ $(VENV)/.check: $(VENV)/.demo examples/plugin/pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable . --editable examples/plugin --group check
 	@touch $@
 
+$(SLOW)/.ready: pyproject.toml
+	$(PYTHON) -m venv $(SLOW)
+	$(SLOW)/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
+	$(SLOW)/bin/python -m pip install --quiet --editable . --group slow
+	@touch $@
+
 demo: $(VENV)/.demo
 	@$(BIN)/python examples/train.py
 	@$(BIN)/runcontext show latest
 
 test: $(VENV)/.check
 	$(PYTEST) -n $(WORKERS)
+
+slow: $(SLOW)/.ready
+	$(SLOW_PYTEST) -n $(WORKERS) -m slow
 
 check: lint types coverage pythons wheel
 
@@ -48,6 +60,7 @@ types: $(VENV)/.check
 coverage: $(VENV)/.check
 	$(BIN)/coverage erase
 	$(MAKE) test PYTEST='$(BIN)/coverage run -m pytest'
+	$(MAKE) slow SLOW_PYTEST='$(SLOW)/bin/coverage run -m pytest'
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import psutil
 import pytest
 
+from runcontext import registry
 from runcontext.tracking import reading
 from runcontext.tracking.local import LocalStore
 
@@ -24,10 +25,11 @@ if TYPE_CHECKING:
 
     from runcontext.record import Context, RunRecord
 
-BUILT_IN = ("user", "source", "git", "host", "gpu", "python")
+BUILT_IN = tuple(registry.BUILT_IN)
 """The providers that every run has, whatever else is installed."""
 
-_FOREIGN = ("RUNCONTEXT_", "MLFLOW_", "GIT_", "PYTHON", "CUDA_", "XDG_")
+_FOREIGN = ("RUNCONTEXT_", "MLFLOW_", "GIT_", "PYTHON", "CUDA_", "XDG_", "SLURM_", "OMPI_", "PMI_", "TORCHELASTIC_")
+_FOREIGN_NAMES = frozenset({"CI", "RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "LOCAL_RANK", "LOCAL_WORLD_SIZE"})
 _PLENTY_SECONDS = 60.0
 
 
@@ -279,7 +281,8 @@ def _site(tmp_path: Path) -> Path:
 
 
 def _clean_environment(tmp_path: Path) -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(_FOREIGN)}
+    own = {name: value for name, value in os.environ.items() if not name.startswith(_FOREIGN)}
+    kept = {name: value for name, value in own.items() if name not in _FOREIGN_NAMES}
     home = tmp_path / "home"
     home.mkdir(exist_ok=True)
     return {
