@@ -18,6 +18,8 @@ OURS = "runcontext"
 RUNS = 10_000
 FILES = 50_000
 PLUGINS = 100
+FIRST_PROVIDERS = ("user", "source", "git", "host", "gpu", "python")
+"""What every capture has had from the first release on."""
 
 _OPENERS = {
     OURS: "open_runcontext.py",
@@ -129,6 +131,17 @@ def logging_rates(ground: Ground) -> Turns:
     subjects: dict[str, Callable[[], Reading]] = {
         OURS: lambda: ground.case(OURS, "log_runcontext.py", ours),
         "MLflow": lambda: ground.case("MLflow", "log_mlflow.py", theirs),
+    }
+    return take_turns(subjects, ground.repetitions)
+
+
+def everything(ground: Ground) -> Turns:
+    """Capture with all providers that are on by default, and with the first six alone."""
+    repository = ground.repository("everything")
+    first = {"RUNCONTEXT_PROVIDERS": ",".join(FIRST_PROVIDERS)}
+    subjects: dict[str, Callable[[], Reading]] = {
+        OURS: lambda: ground.case(OURS, "capture.py", repository),
+        "first six": lambda: ground.case(OURS, "capture.py", repository, variables=first),
     }
     return take_turns(subjects, ground.repetitions)
 
@@ -294,6 +307,12 @@ FIGURES = (
                 is_minimum=True,
             ),
         ),
+    ),
+    Figure(
+        "everything",
+        "until the context is complete, with all providers that are on by default",
+        everything,
+        (Target(claim="of the first six's", ours=(OURS, "complete"), theirs=("first six", "complete"), limit=1.5),),
     ),
     Figure(
         "plugins",

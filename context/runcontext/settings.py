@@ -145,8 +145,9 @@ class Settings:
 
     @property
     def redact(self) -> list[str]:
-        """Regular expressions of what is secret beyond what is known to be."""
-        return self._read("RUNCONTEXT_REDACT", _patterns, "a regular expression that matches some text", [])
+        """Regular expressions of what is secret beyond what is known to be; only those that can be used."""
+        given = self._read("RUNCONTEXT_REDACT", _patterns, "a regular expression, or a list of them", [])
+        return [each for number, each in enumerate(given, 1) if _is_pattern(number, each)]
 
     @property
     def record_args(self) -> bool:
@@ -301,8 +302,7 @@ def put_in_force(current: Settings | None) -> None:
     """Make ``current`` what ``current_settings`` gives and redaction goes by; None for those of each moment."""
     global _in_force  # noqa: PLW0603 - one process describes one program at a time
     _in_force = current
-    if hasattr(redaction, "use_patterns"):
-        redaction.use_patterns(() if current is None else current.redact)
+    redaction.use_patterns(() if current is None else current.redact)
 
 
 def variable_part(name: str) -> str:
@@ -424,10 +424,15 @@ def _names(value: Any) -> list[str]:
 
 
 def _patterns(value: Any) -> list[str]:
-    patterns = [value] if isinstance(value, str) else list(value)
-    if any(redaction.pattern_problem(each) for each in patterns):
-        raise ValueError
-    return patterns
+    return [value] if isinstance(value, str) else [_text(each) for each in value]
+
+
+def _is_pattern(number: int, pattern: str) -> bool:
+    problem = redaction.pattern_problem(pattern)
+    if problem is not None:
+        # It is not shown: a pattern may be the very secret.
+        log.warn_once(f"RUNCONTEXT_REDACT: pattern {number} is not usable: {problem}; what it is to hide shows")
+    return problem is None
 
 
 def _extra_providers(value: Any) -> list[tuple[str, str, str]]:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runcontext import log
+from runcontext import log, registry
 from runcontext.settings import VARIABLES, Settings, variable_part
 
 if TYPE_CHECKING:
@@ -217,3 +217,38 @@ def test_every_variable_says_what_it_is_for() -> None:
         assert purpose
         assert key is None or key == key.lower()
         assert fallback is None or fallback.startswith("MLFLOW_")
+
+
+def test_patterns_of_secrets() -> None:
+    """The variable holds one regular expression, the key one or several."""
+    assert with_variables(RUNCONTEXT_REDACT="host-[0-9]{1,3}").redact == ["host-[0-9]{1,3}"]
+    assert with_table(redact=["a+", "b"]).redact == ["a+", "b"]
+    assert Settings({"RUNCONTEXT_REDACT": "a"}, {"redact": "b"}).redact == ["a"]
+
+
+def test_a_pattern_that_cannot_be_used_is_named_by_its_number(caplog: pytest.LogCaptureFixture) -> None:
+    """The others stay in force, and the warning does not show what may be the secret itself."""
+    assert with_table(redact=["(hunter2", "b", ""]).redact == ["b"]
+    assert "pattern 1 is not usable: no regular expression" in warnings(caplog)
+    assert "pattern 3 is not usable: matches the empty string" in warnings(caplog)
+    assert "hunter2" not in warnings(caplog)
+
+
+def test_switches_and_lists_of_what_is_recorded() -> None:
+    """Arguments and shared runs can be switched off; variables to record are names and globs."""
+    assert (Settings({}, {}).record_args, Settings({}, {}).ranks) == (True, True)
+    assert not with_variables(RUNCONTEXT_RECORD_ARGS="0").record_args
+    assert not with_table(**{"record-args": False}).record_args
+    assert not with_variables(RUNCONTEXT_RANKS="no").ranks
+    assert with_variables(RUNCONTEXT_ENV="TEAM, LAB_*").environment_patterns == ("TEAM", "LAB_*")
+    assert with_table(**{"environment-variables": ["TEAM"]}).environment_patterns == ("TEAM",)
+
+
+def test_what_asks_the_network_is_off_until_it_is_named() -> None:
+    """The cloud provider is off by default, and on by its toggle or by a list that names it."""
+    assert [name for name in registry.BUILT_IN if name in registry.ASKED_FOR] == ["cloud"]
+    (cloud,) = (spec for spec in registry.plan((), Settings({}, {})) if spec.name == "cloud")
+    assert (cloud.enabled, cloud.switched_by) == (False, "default")
+    for variables in ({"RUNCONTEXT_PROVIDER_CLOUD": "1"}, {"RUNCONTEXT_PROVIDERS": "user,cloud"}):
+        (cloud,) = (spec for spec in registry.plan((), Settings(variables, {})) if spec.name == "cloud")
+        assert cloud.enabled, variables
