@@ -3,8 +3,8 @@
 NVML talks to the kernel's driver and never creates a CUDA context. A new fact is a row of ``SYSTEM_FACTS`` or
 ``DEVICE_FACTS``.
 
-Source: NVML API Reference Guide, sections "Initialization and Cleanup", "System Queries", "Device Queries"
-and "Error reporting".
+Source: NVML API Reference Guide, sections "Initialization and Cleanup", "System Queries", "Device Queries",
+"Multi Instance GPU Management" and "Error reporting".
 """
 
 from __future__ import annotations
@@ -16,13 +16,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
 import pynvml
 
 from runcontext import NotInContext
+from runcontext_providers._visible_devices import MigInstance
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from runcontext_providers._per_device import Answer
+
 _T = TypeVar("_T")
 Handle: TypeAlias = Any
-Answer: TypeAlias = "str | NvmlError | NotInContext"
 
 _ABSENT = {
     pynvml.NVML_ERROR_NOT_SUPPORTED,
@@ -48,27 +50,28 @@ class NvmlError(RuntimeError):
     """A question that NVML should have answered and did not: why, in its own words, and what to do."""
 
 
-class NvmlAnswers(NamedTuple):
-    """All that NVML answered at one moment: facts of the system, and of each device or why it gives none."""
+class Device(NamedTuple):
+    """A device that NVML counts.
 
-    system: Mapping[str, Answer]
-    devices: Sequence[Mapping[str, Answer]] | NvmlError | NotInContext
-
-
-def ask_nvml() -> NvmlAnswers:
-    """Ask NVML every fact, one after the other, so that one without an answer costs itself only.
-
-    Raises NotInContext where no driver is loaded, NvmlError where NVML cannot be used.
+    - ``handle``: how NVML is asked about it, or why it cannot be.
+    - ``mig``: the fact ``gpu.mig``: ``off``, ``on`` without an instance, else ``PROFILE=UUID`` of each, joined by
+      semicolons.
+    - ``in_mig_mode``: whether it is divided into MIG instances; False where that cannot be told.
+    - ``instances``: those that there are, None where they cannot be told.
     """
-    with _initialised():
-        return NvmlAnswers(
-            system={tag: _ask(question) for tag, question in SYSTEM_FACTS.items()},
-            devices=_ask(lambda: [_ask_device(index) for index in range(pynvml.nvmlDeviceGetCount())]),
-        )
+
+    handle: Handle | NvmlError | NotInContext
+    mig: Answer
+    in_mig_mode: bool = False
+    instances: Sequence[MigInstance] | None = ()
 
 
 @contextmanager
-def _initialised() -> Iterator[None]:
+def initialised() -> Iterator[None]:
+    """Initialise NVML for as long as it is asked.
+
+    Raises NotInContext where no driver is loaded, NvmlError where NVML cannot be used.
+    """
     # Shut down after every capture, though the next one then initialises again: an initialised NVML holds
     # /dev/nvidia* open, and nobody could reset a GPU, change its MIG mode or reload the driver meanwhile.
     try:
@@ -82,20 +85,84 @@ def _initialised() -> Iterator[None]:
             pynvml.nvmlShutdown()
 
 
-def _ask_device(index: int) -> Mapping[str, Answer]:
-    handle = _ask(lambda: pynvml.nvmlDeviceGetHandleByIndex(index))
-    if isinstance(handle, (NvmlError, NotInContext)):
-        return dict.fromkeys(DEVICE_FACTS, handle)
-    return {tag: _ask(partial(question, handle)) for tag, question in DEVICE_FACTS.items()}
-
-
-def _ask(question: Callable[[], _T]) -> _T | NvmlError | NotInContext:
+def ask(question: Callable[[], _T]) -> _T | NvmlError | NotInContext:
+    """Give the answer to a question, or why there is none."""
     try:
         return question()
     except pynvml.NVMLError as error:
         return _explained(error)
-    except UnicodeDecodeError as error:
-        return NvmlError(f"NVML's answer is not text: {error}")
+    except NotInContext as reason:
+        return reason
+    except (AttributeError, UnicodeDecodeError) as error:
+        return NvmlError(f"NVML's bindings cannot tell: {error}")
+
+
+def devices() -> list[Device]:
+    """Give every device that NVML counts, in the order of the PCI bus, with its MIG instances."""
+    return [_device(index) for index in range(pynvml.nvmlDeviceGetCount())]
+
+
+def facts_of(device: Device) -> dict[str, Answer]:
+    """Ask a device each fact, one after the other, so that one without an answer costs itself only."""
+    if isinstance(device.handle, Exception):
+        return dict.fromkeys((*DEVICE_FACTS, "gpu.mig"), device.handle)
+    facts = {tag: ask(partial(question, device.handle)) for tag, question in DEVICE_FACTS.items()}
+    return {**facts, "gpu.mig": device.mig}
+
+
+def identity_of(device: Device) -> dict[str, Answer]:
+    """Ask a device only what CUDA_VISIBLE_DEVICES is resolved with."""
+    tags = ("gpu.name", "gpu.uuid")
+    if isinstance(device.handle, Exception):
+        return dict.fromkeys(tags, device.handle)
+    return {tag: ask(partial(DEVICE_FACTS[tag], device.handle)) for tag in tags}
+
+
+def _device(index: int) -> Device:
+    handle = ask(lambda: pynvml.nvmlDeviceGetHandleByIndex(index))
+    if isinstance(handle, (NvmlError, NotInContext)):
+        return Device(handle, handle, instances=None)
+    mode = ask(lambda: pynvml.nvmlDeviceGetMigMode(handle)[0])
+    if isinstance(mode, (NvmlError, NotInContext)):
+        # A device that knows no MIG mode has no instances.
+        return Device(handle, mode, instances=() if isinstance(mode, NotInContext) else None)
+    if not mode:
+        return Device(handle, "off")
+    instances = ask(lambda: list(_mig_instances(handle)))
+    if isinstance(instances, (NvmlError, NotInContext)):
+        return Device(handle, instances, in_mig_mode=True, instances=None)
+    mig = ";".join(f"{each.profile or '?'}={each.uuid}" for each in instances) or "on"
+    return Device(handle, mig, in_mig_mode=True, instances=instances)
+
+
+def _mig_instances(parent: Handle) -> Iterator[MigInstance]:
+    for index in range(pynvml.nvmlDeviceGetMaxMigDeviceCount(parent)):
+        try:
+            handle = pynvml.nvmlDeviceGetMigDeviceHandleByIndex(parent, index)
+        except pynvml.NVMLError as error:
+            if code_of(error) == pynvml.NVML_ERROR_NOT_FOUND:
+                continue
+            raise
+        yield _mig_instance(handle)
+
+
+def _mig_instance(handle: Handle) -> MigInstance:
+    # "NVIDIA A100-SXM4-40GB MIG 1g.5gb": the device's model, then the profile.
+    name = ask(lambda: text(pynvml.nvmlDeviceGetName(handle)))
+    gpu_instance = ask(lambda: pynvml.nvmlDeviceGetGpuInstanceId(handle))
+    compute_instance = ask(lambda: pynvml.nvmlDeviceGetComputeInstanceId(handle))
+    return MigInstance(
+        uuid=text(pynvml.nvmlDeviceGetUUID(handle)),
+        profile=name.rpartition(" MIG ")[2] if isinstance(name, str) else None,
+        gpu_instance=gpu_instance if isinstance(gpu_instance, int) else None,
+        compute_instance=compute_instance if isinstance(compute_instance, int) else None,
+        handle=handle,
+    )
+
+
+def code_of(error: Any) -> int:
+    """Give the ``nvmlReturn_t`` of an error of the bindings, which declare no such attribute."""
+    return int(error.value)
 
 
 def _explained(error: Any) -> NvmlError | NotInContext:
@@ -107,13 +174,13 @@ def _explained(error: Any) -> NvmlError | NotInContext:
 
 def _words_of_nvml(error: Any) -> str:
     try:
-        return _text(pynvml.nvmlErrorString(error.value))
+        return text(pynvml.nvmlErrorString(error.value))
     except pynvml.NVMLError:
         return str(error)
 
 
-def _text(words: str | bytes) -> str:
-    # Old bindings give bytes.
+def text(words: str | bytes) -> str:
+    """Give a text of NVML's; old bindings, and fields of structures, give bytes."""
     return words.decode("utf-8", "replace") if isinstance(words, bytes) else words
 
 
@@ -123,13 +190,37 @@ def _cuda_version() -> str:
     return f"{version // 1000}.{version % 1000 // 10}"
 
 
+def _compute_capability(handle: Handle) -> str:
+    major, minor = pynvml.nvmlDeviceGetCudaComputeCapability(handle)
+    return f"{major}.{minor}"
+
+
+def _is_on(state: int) -> str:
+    return "true" if state == pynvml.NVML_FEATURE_ENABLED else "false"
+
+
+def _watts(milliwatts: int) -> str:
+    return f"{milliwatts / 1000:g}"
+
+
+def _clocks(handle: Handle) -> str:
+    kinds = (pynvml.NVML_CLOCK_SM, pynvml.NVML_CLOCK_MEM)
+    return "/".join(str(pynvml.nvmlDeviceGetMaxClockInfo(handle, kind)) for kind in kinds)
+
+
 SYSTEM_FACTS: Mapping[str, Callable[[], str]] = {
-    "gpu.driver.version": lambda: _text(pynvml.nvmlSystemGetDriverVersion()),
+    "gpu.driver.version": lambda: text(pynvml.nvmlSystemGetDriverVersion()),
     "gpu.cuda.version": _cuda_version,
 }
 
 DEVICE_FACTS: Mapping[str, Callable[[Handle], str]] = {
-    "gpu.name": lambda handle: _text(pynvml.nvmlDeviceGetName(handle)),
-    "gpu.uuid": lambda handle: _text(pynvml.nvmlDeviceGetUUID(handle)),
+    "gpu.name": lambda handle: text(pynvml.nvmlDeviceGetName(handle)),
+    "gpu.uuid": lambda handle: text(pynvml.nvmlDeviceGetUUID(handle)),
     "gpu.memory.total": lambda handle: str(pynvml.nvmlDeviceGetMemoryInfo(handle).total),
+    "gpu.compute_capability": _compute_capability,
+    "gpu.ecc": lambda handle: _is_on(pynvml.nvmlDeviceGetEccMode(handle)[0]),
+    "gpu.power.limit": lambda handle: _watts(pynvml.nvmlDeviceGetEnforcedPowerLimit(handle)),
+    "gpu.clocks.max": _clocks,
+    "gpu.vbios": lambda handle: text(pynvml.nvmlDeviceGetVbiosVersion(handle)),
+    "gpu.persistence": lambda handle: _is_on(pynvml.nvmlDeviceGetPersistenceMode(handle)),
 }

@@ -1,106 +1,150 @@
-"""Which GPUs there are, which of them the program may use, and the driver under them."""
+"""Which GPUs and other accelerators there are, which of them the program may use, and the drivers under them."""
 
 from __future__ import annotations
 
-import ctypes
-import os
 import sys
 from typing import TYPE_CHECKING
 
 from runcontext import NotInContext
-from runcontext_providers._per_device import failures, joined, texts, together, why_missing
-from runcontext_providers._visible_devices import visible_devices
+from runcontext_providers._amd import Amd
+from runcontext_providers._nvidia import Nvidia
+from runcontext_providers._per_device import Told, failures, joined, together, why_missing
+from runcontext_providers._tpu import Tpu
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from typing import TypeAlias
+    from collections.abc import Callable, Mapping, Sequence
 
-    from runcontext.provider import TagValue
-    from runcontext_providers._per_device import Answer
+    from runcontext.provider import Placement, TagValue
+    from runcontext_providers._per_device import Answer, Maker
 
-    _Fact: TypeAlias = "TagValue | Exception"
+_OF_DEVICES = (
+    "gpu.name",
+    "gpu.uuid",
+    "gpu.memory.total",
+    "gpu.compute_capability",
+    "gpu.mig",
+    "gpu.ecc",
+    "gpu.power.limit",
+    "gpu.clocks.max",
+    "gpu.vbios",
+    "gpu.persistence",
+    "gpu.others",
+)
+"""The facts of which each device has its own."""
 
-_NVML_LIBRARY = "nvml.dll" if sys.platform == "win32" else "libnvidia-ml.so.1"
+_OF_DRIVERS = ("gpu.driver.version", "gpu.cuda.version")
+"""The facts of which each maker's devices have one: joined with commas, as the devices are."""
+
+_AT_END = ("gpu.memory.peak",)
+"""The facts of each device that are known only when the program has run."""
 
 
 class GpuProvider:
-    """Tells which GPUs the driver sees, which of them CUDA shows to the program, and the driver's versions.
+    """Tells which accelerators the drivers see, which of them the program may use, and what makes them differ.
 
-    - ``gpu.count``: devices that NVML sees, ``0`` where a driver runs without one;
-    - ``gpu.driver.version``, ``gpu.cuda.version``: the driver's; the latter is the newest CUDA it supports;
-    - ``gpu.name``, ``gpu.uuid``, ``gpu.memory.total`` (bytes): a value for each device, in NVML's order, that
-      of the PCI bus; a missing one is empty;
-    - ``gpu.missing``: never a value, but the reasons on record for what is empty in those lists;
-    - ``gpu.visible``: UUIDs of the devices that CUDA_VISIBLE_DEVICES shows, in its order; MIG instances as
-      they were named; ``none`` for no device; all, as in ``gpu.uuid``, where the variable is not set.
+    NVIDIA's devices come first, then AMD's, then TPUs; on a Mac Apple's. Lists have a value for each device in
+    that order, a missing one empty; ``gpu.missing`` never has a value, but the reasons for what is empty in them.
+
+    ``makers`` are the kinds of devices that are looked for; those that this system can have unless given.
     """
 
+    placement: Placement = "companion"
+
+    def __init__(self, makers: Sequence[Maker] | None = None) -> None:
+        """Look for devices of ``makers``."""
+        self._makers = _makers_here() if makers is None else makers
+        self._found: list[Maker] = []
+
     def in_context(self) -> bool:
-        """Say whether there is a driver to ask."""
-        # The loader is asked before the bindings are imported: those 20 ms most machines can save.
-        try:
-            ctypes.CDLL(_NVML_LIBRARY)
-        except OSError as error:
-            raise NotInContext(_why_not_loaded(str(error))) from error
+        """Say whether there is a driver to ask; raise NotInContext, naming all that was looked for, if not."""
+        reasons = []
+        self._found = []
+        for maker in self._makers:
+            try:
+                maker.look()
+                self._found.append(maker)
+            except NotInContext as reason:
+                reasons.append(str(reason))
+        if not self._found:
+            raise NotInContext("; ".join(reasons))
         return True
 
     def tags(self) -> Mapping[str, TagValue]:
-        """Give the facts as NVML answers them now."""
-        from runcontext_providers._nvml import DEVICE_FACTS, ask_nvml
+        """Give the facts as the drivers answer them now; byte counts, watts, MHz."""
+        told = self._told(lambda maker, first: maker.ask(first))
+        facts: dict[str, Answer] = {"gpu.count": str(sum(map(len, _lists(told))))}
+        facts |= _of_devices(told, _OF_DEVICES)
+        facts |= {tag: joined([each.shared[tag] for each in told if tag in each.shared]) for tag in _OF_DRIVERS}
+        facts["gpu.visible"] = _visible(told)
+        facts["gpu.topology"] = _of_all([each.shared.get("gpu.topology") for each in told], "; ")
+        return _values(facts, told)
 
-        nvml = ask_nvml()
-        facts: dict[str, _Fact] = {**nvml.system}
-        if isinstance(nvml.devices, Exception):
-            facts |= dict.fromkeys(("gpu.count", *DEVICE_FACTS, "gpu.visible"), nvml.devices)
-        else:
-            facts["gpu.count"] = str(len(nvml.devices))
-            facts |= _facts_of_devices({tag: [told[tag] for told in nvml.devices] for tag in DEVICE_FACTS})
-        return {tag: _value(fact) for tag, fact in facts.items()}
+    def tags_at_end(self) -> Mapping[str, TagValue]:
+        """Give which devices are visible by now, and how much memory the program took of each at most, in bytes."""
+        told = self._told(lambda maker, _: maker.ask_at_end())
+        return _values({**_of_devices(told, _AT_END), "gpu.visible": _visible(told)}, told)
+
+    def _told(self, ask: Callable[[Maker, int], Told]) -> list[Told]:
+        """Ask each maker; one that fails costs only its own devices, unless there is no other."""
+        told: list[Told] = []
+        for maker in self._found:
+            try:
+                told.append(ask(maker, sum(map(len, _lists(told)))))
+            except (NotInContext, RuntimeError, OSError) as error:
+                if len(self._found) == 1:
+                    raise
+                told.append(Told(error, {}))
+        return told
 
 
-def _why_not_loaded(loader: str) -> str:
-    if _NVML_LIBRARY in loader and "No such file" in loader:
-        return f"{_NVML_LIBRARY} not found: no NVIDIA driver here, or a container that was started without it"
-    return f"{_NVML_LIBRARY} cannot be loaded: {loader}"
+def _makers_here() -> Sequence[Maker]:
+    if sys.platform == "darwin":
+        from runcontext_providers._apple_gpu import Apple
+
+        return (Apple(),)
+    return (Nvidia(), Amd(), Tpu())
 
 
-def _facts_of_devices(rows: Mapping[str, Sequence[Answer]]) -> dict[str, _Fact]:
-    facts: dict[str, _Fact] = {tag: joined(answers) for tag, answers in rows.items()}
-    if missing := why_missing(rows):
-        facts["gpu.missing"] = missing
-    facts["gpu.visible"] = lambda: _visible(rows["gpu.uuid"], rows["gpu.name"])
-    return facts
+def _lists(told: Sequence[Told]) -> list[Sequence[Mapping[str, Answer]]]:
+    return [() if isinstance(each.devices, Exception) else each.devices for each in told]
 
 
-def _value(fact: _Fact) -> TagValue:
-    if not isinstance(fact, Exception):
-        return fact
+def _of_devices(told: Sequence[Told], tags: Sequence[str]) -> dict[str, Answer]:
+    """Give a list for each tag, and ``gpu.missing`` for what is empty in them."""
+    rows = {tag: [device.get(tag) for devices in _lists(told) for device in devices] for tag in tags}
+    uncounted = failures([each.devices for each in told if isinstance(each.devices, Exception)])
+    missing = [*uncounted, *why_missing(rows), *(gap for each in told for gap in each.gaps)]
+    facts: dict[str, Answer] = {tag: joined(answers) for tag, answers in rows.items()}
+    return {**facts, "gpu.missing": together(missing) if missing else None}
 
+
+def _visible(told: Sequence[Told]) -> Answer:
+    failed = [each.devices for each in told if isinstance(each.devices, RuntimeError)]
+    shown = [*failed, *(each.shared.get("gpu.visible") for each in told)]
+    devices = [each for each in shown if each != "none"]
+    return _of_all(devices, ",") if devices or not shown else "none"
+
+
+def _of_all(answers: Sequence[Answer], separator: str) -> Answer:
+    """Join what the makers say of one fact; a part of it alone would mislead."""
+    reasons = failures(answers)
+    return together(reasons) if reasons else separator.join(filter(None, map(_text, answers))) or None
+
+
+def _text(answer: Answer) -> str:
+    return answer if isinstance(answer, str) else ""
+
+
+def _values(facts: Mapping[str, Answer], told: Sequence[Told]) -> dict[str, TagValue]:
+    """Make tag values of the facts; where no device can be counted, none is missing alone."""
+    if all(isinstance(each.devices, Exception) for each in told):
+        why = together([each.devices for each in told if isinstance(each.devices, Exception)])
+        facts = {tag: fact if tag in _OF_DRIVERS else why for tag, fact in facts.items() if tag != "gpu.missing"}
+    return {tag: _raising(fact) if isinstance(fact, Exception) else fact for tag, fact in facts.items()}
+
+
+def _raising(error: Exception) -> Callable[[], str]:
     def fail() -> str:
-        raise fact
+        raise error
 
     return fail
-
-
-def _visible(uuids: Sequence[Answer], names: Sequence[Answer]) -> str:
-    setting = os.environ.get("CUDA_VISIBLE_DEVICES")
-    visible = visible_devices(setting, texts(uuids), order_unknown=_why_order_unknown(uuids, names))
-    if visible and not any(visible):
-        raise together(failures(uuids))
-    return ",".join(visible) or "none"
-
-
-def _why_order_unknown(uuids: Sequence[Answer], names: Sequence[Answer]) -> str | None:
-    """Say why CUDA may count the devices otherwise than NVML does; None where both count alike.
-
-    Source: CUDA Programming Guide, "CUDA Environment Variables", CUDA_DEVICE_ORDER: fastest first unless set.
-    """
-    for index, uuid in enumerate(uuids):
-        if isinstance(uuid, Exception) and not isinstance(uuid, NotInContext):
-            return f"CUDA may not count device {index}: {uuid}"
-    if os.environ.get("CUDA_DEVICE_ORDER") == "PCI_BUS_ID" or len(names) <= 1:
-        return None
-    if failures(names) or len(set(texts(names))) > 1:
-        models = "models differ" if not failures(names) else "models are not known"
-        return f"CUDA counts fastest first, and the {models}; CUDA_DEVICE_ORDER=PCI_BUS_ID fixes the order"
-    return None
