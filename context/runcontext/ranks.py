@@ -86,11 +86,11 @@ class Place:
 def place_of(environment: Mapping[str, str]) -> Place | None:
     """Give this process's place in its distributed job, None where it has none: the innermost launcher's word.
 
-    Sources: PyTorch, "torchrun (Elastic Launch)", Environment Variables; Open MPI, "Environment variables set by
-    mpirun"; PMIx standard, ``PMIX_NAMESPACE``; MPICH Hydra, ``PMI_RANK`` and ``PMI_SIZE``; Slurm, srun(1), "Output
-    environment variables".
+    Sources: PyTorch, "torchrun (Elastic Launch)", Environment Variables; Horovod, ``horovod/runner/gloo_run.py``;
+    Open MPI, "Environment variables set by mpirun"; PMIx standard, ``PMIX_NAMESPACE``; MPICH Hydra, ``PMI_RANK`` and
+    ``PMI_SIZE``; Slurm, srun(1), "Output environment variables".
     """
-    for read in (_of_torchrun, _of_open_mpi, _of_hydra, _of_slurm):
+    for read in (_of_torchrun, _of_horovod, _of_open_mpi, _of_hydra, _of_slurm):
         place = read(environment)
         if place is not None:
             return place if place.world_size > 1 and 0 <= place.rank < place.world_size else None
@@ -110,6 +110,14 @@ def _of_torchrun(environment: Mapping[str, str]) -> Place | None:
     parent = _parent() if is_local else ()
     is_certain = bool(run_id) and (bool(parent) or run_id not in _NOT_OF_A_JOB)
     return Place(*numbers, (*job, attempt, *parent), is_certain=is_certain)
+
+
+def _of_horovod(environment: Mapping[str, str]) -> Place | None:
+    numbers = _numbers(environment, "HOROVOD_RANK", "HOROVOD_SIZE")
+    if numbers is None:
+        return None
+    meeting_point = (environment.get(f"HOROVOD_GLOO_RENDEZVOUS_{part}", "") for part in ("ADDR", "PORT"))
+    return Place(*numbers, ("horovod", *meeting_point), is_certain=False)
 
 
 def _of_open_mpi(environment: Mapping[str, str]) -> Place | None:

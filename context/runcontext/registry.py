@@ -307,6 +307,9 @@ def _raise_misshapen(name: str, provider: Any) -> None:
 def _apply(specs: Iterable[Spec], current: Settings) -> None:
     for spec in specs:
         spec.enabled, spec.switched_by = current.switch(spec.name, default=spec.name not in ASKED_FOR)
+        if not spec.enabled and spec.switched_by == "default":
+            variable = settings.PROVIDER_VARIABLE + settings.variable_part(spec.name)
+            spec.switched_by = f"default, since it asks the network; {variable}=1 switches it on"
         spec.limit_seconds = current.provider_setting(spec.name, "timeout")
         placement = current.provider_setting(spec.name, "placement")
         if placement is not None and (placement != "companion" or spec.provider is None):

@@ -85,6 +85,12 @@ class Run:
         """Show which run, and how it stands; never waits."""
         return f"<runcontext.Run({self.run_id} {self.run_name!r} {self._status})>"
 
+    def _repr_html_(self) -> str | None:
+        """Show it under headings, as notebooks do, with what is on disk by now; never waits, never raises."""
+        from runcontext import html
+
+        return html.of_open_run(self)
+
     def __enter__(self) -> Self:
         """Enter the block that the run lasts for."""
         return self
@@ -367,6 +373,28 @@ class Run:
         self._params.update(record.params)
         self._tags.update(record.tags)
         self._tags.pop(local.END_REASON_TAG, None)
+
+    def known(self) -> RunRecord:
+        """Give what this process knows of the run without reading or waiting: no metrics, no captured tags."""
+        import time
+
+        from runcontext.record import RunRecord
+
+        identity = self._folder.identity
+        return RunRecord(
+            run_id=self.run_id,
+            run_name=self.run_name,
+            experiment_name=self.experiment_name,
+            status=self.status,
+            start_time=identity["start_time"],
+            end_time=None,
+            tags=dict(self._tags),
+            params=dict(self._params),
+            metrics={},
+            parent_run_id=identity.get("parent_run_id"),
+            last_event_time=time.time_ns() // 1_000_000,
+            path=self.path,
+        )
 
     def to_record(self) -> RunRecord:
         """Read the run back from its store, as everybody else sees it."""

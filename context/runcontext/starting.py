@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from runcontext.program import Program
     from runcontext.ranks import Meeting
 
-_RANK_VARIABLES = ("RANK", "OMPI_COMM_WORLD_RANK", "PMI_RANK", "SLURM_PROCID")
+_RANK_VARIABLES = ("RANK", "HOROVOD_RANK", "OMPI_COMM_WORLD_RANK", "PMI_RANK", "SLURM_PROCID")
 """Without one of them this is no process of a distributed job that shares a run."""
 
 _ALONE_TAG = "ranks.alone"

@@ -30,7 +30,7 @@ import pytest
 
 import runcontext
 import runcontext_providers
-from runcontext import Program, registry, settings
+from runcontext import Program, registry, resolution, settings
 from runcontext.cli.arguments import parser
 from runcontext.entry_points import GROUPS
 from runcontext.testing import resolve_provider
@@ -172,7 +172,7 @@ def _printed_by(block: Block, project: Path, environment: dict[str, str]) -> str
 
 
 def test_what_a_page_shows_of_a_terminal_is_printed(project: Path, environment: dict[str, str]) -> None:
-    """Every line of a shown output begins with a word that a line of the real one begins with, in the same order."""
+    """Every row of a shown output begins with a word that a row of the real one begins with, in the same order."""
     shown = blocks_marked("output of")
     assert shown
     for block in shown:
@@ -182,8 +182,8 @@ def test_what_a_page_shows_of_a_terminal_is_printed(project: Path, environment: 
 
 
 def _first_words(text: str) -> list[str]:
-    """Give the first word of each line that begins with one; a continued cell begins with blanks."""
-    lines = (line for line in text.splitlines() if line.strip() and not line.startswith((" ", "...")))
+    """Give the first word of each line; rows are indented a little, the lines that continue a cell a lot."""
+    lines = (line for line in text.splitlines() if line.strip() and not line.startswith(("   ", "...")))
     return [line.split()[0] for line in lines]
 
 
@@ -295,20 +295,32 @@ def provider_class(name: str) -> Any:
     return getattr(importlib.import_module(module), attribute)
 
 
+_LAUNCHERS_OWN = "airflow|argo|azureml|databricks|htcondor|k8s|kubeflow|launcher|lsf|mpi|pbs|ray|sagemaker|sge|slurm"
+_TAGS_IN_SOURCE = {
+    "gpu": ("gpu.py", "_n*.py", r"gpu(\.\w+)+"),
+    "launcher": (
+        "launcher.py",
+        "_launchers.py",
+        rf"rank|local_rank|world_size|(?:{_LAUNCHERS_OWN}|torchrun|vertex)(\.[a-z]+)+",
+    ),
+    "ci": ("ci.py", r"(?:cicd|vcs)(\.\w+)+"),
+    "container": ("container.py", r"(?:container|k8s)(\.\w+)+"),
+    "cloud": ("cloud.py", r"(?:cloud|host)(\.\w+)+"),
+    "notebook": ("notebook.py", r"notebook(\.\w+)+"),
+}
+"""Files and pattern of the tags of providers that tell nothing without a GPU, outside of a job, a build, a notebook."""
+
+
 def tags_of(name: str, project: Path) -> set[str]:
     """Give the names of all tags that a built-in provider can give."""
-    if name == "gpu":
-        return set(_gpu_tags())
+    if name in _TAGS_IN_SOURCE:
+        *files, pattern = _TAGS_IN_SOURCE[name]
+        folder = Path(runcontext_providers.__file__).parent
+        return {tag for each in files for file in folder.glob(each) for tag in _texts(file, pattern)}
     provider = provider_class(name)()
     program = Program(pid=os.getpid(), cwd=str(project), executable=sys.executable, sys_path=tuple(sys.path))
-    methods = [method for method in ("tags", "companion_tags") if hasattr(provider, method)]
+    methods = [method for method in ("tags", "companion_tags", "tags_at_end") if hasattr(provider, method)]
     return {tag for method in methods for tag in resolve_provider(NamesOf(provider, method), program=program).tags}
-
-
-def _gpu_tags() -> Iterator[str]:
-    """Read the names from the source: without a driver nobody can be asked."""
-    for file in ("gpu.py", "_nvml.py"):
-        yield from _texts(Path(runcontext_providers.__file__).with_name(file), r"gpu(\.\w+)+")
 
 
 def _texts(file: Path, pattern: str) -> Iterator[str]:
@@ -345,7 +357,8 @@ def test_every_provider_is_documented() -> None:
 def test_every_tag_of_a_provider_is_documented(name: str, project: Path) -> None:
     """The provider's table has every tag that it can give, and no other; its toggle stands above it."""
     text = section(TAGS, name)
-    assert {code_in(row[0])[0] for row in rows_of(text)} == tags_of(name, project)
+    tags = re.findall(r"^\| tag \|.*\n(?:\|.*\n)+", text, re.MULTILINE)
+    assert {code_in(row[0])[0] for table in tags for row in rows_of(table)} == tags_of(name, project)
     assert f"`{settings.PROVIDER_VARIABLE}{name.upper()}=0`" in text
 
 
@@ -366,7 +379,8 @@ def test_every_tag_of_the_run_itself_is_documented(project: Path) -> None:
     """So are the tags that no provider gives."""
     rows = rows_of(section(TAGS, "Tags that the run itself has"))
     captured = {tag for name in registry.BUILT_IN for tag in tags_of(name, project)}
-    assert {code_in(row[0])[0] for row in rows} == run_tags() - captured
+    made = {f"{resolution.CHANGED}<tag>", "rank.<n>.end.reason"}
+    assert {code_in(row[0])[0] for row in rows} == (run_tags() | made) - captured
 
 
 def test_the_pages_name_no_tag_that_is_none(project: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import fcntl
+import itertools
 import json
 import os
 import pty
@@ -21,14 +22,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from runcontext.cli import times
+from runcontext.cli import context as cli_context
+from runcontext.presentation import times
+from runcontext.record import Context, RankDifference
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 SECONDS = 30.0
 CLI = [sys.executable, "-m", "runcontext"]
-OUTCOME_KEYS = {"status", "reason", "seconds", "started_at", "placement", "tags", "failures", "redacted"}
+OUTCOME_KEYS = {"status", "reason", "seconds", "started_at", "placement", "tags", "failures", "redacted", "at_end"}
 RUN_KEYS = {
     "schema",
     "run_id",
@@ -199,6 +202,18 @@ def without_colour(text: str) -> str:
     return re.sub(r"\x1b\[[0-9;]*m", "", text)
 
 
+def tables(shown: str) -> list[str]:
+    """Give the lines of a terminal below the warnings, which are as long as they are."""
+    lines = shown.splitlines()
+    return lines[next(at for at, line in enumerate(lines) if line.startswith("Context")) :]
+
+
+def headings(shown: str) -> list[str]:
+    """Give the headings on a terminal: lines between blank ones and indented ones."""
+    lines = ["", *shown.splitlines()]
+    return [line for before, line in itertools.pairwise(lines) if not before and line[:1].isalpha()]
+
+
 # --- help, version, usage ---------------------------------------------------------------------------------------------
 
 
@@ -254,7 +269,7 @@ def test_the_installed_command_is_the_same(place: Place) -> None:
 def test_capture_json_has_the_stable_shape(place: Place) -> None:
     """``capture --json`` prints exactly the documented keys, with this command as the source."""
     found = place.json("capture")
-    assert list(found) == ["schema", "tags", "outcomes", "conflicts", "attachments"]
+    assert list(found) == ["schema", "tags", "outcomes", "conflicts", "changes", "attachments", "ranks"]
     assert found["schema"] == 1
     assert list(found["outcomes"])[:6] == ["user", "source", "git", "host", "gpu", "python"]
     assert all(set(outcome) == OUTCOME_KEYS for outcome in found["outcomes"].values())
@@ -289,8 +304,8 @@ def test_captured_tables_fit_the_terminal(place: Place) -> None:
     """On a terminal no line is wider than it, whatever the values, and nothing of them is lost."""
     value = "".join(f"{number:04d}" for number in range(100))
     tags = json.dumps({"long." + "n" * 60: value})
-    shown = without_colour(on_terminal(place, "capture", RUNCONTEXT_TAGS=tags))
-    assert max(map(len, shown.splitlines())) <= 80
+    shown = without_colour(on_terminal(place, "capture", "--all", RUNCONTEXT_TAGS=tags))
+    assert max(map(len, tables(shown))) <= 80
     assert value in "".join(re.findall(r"\d{4,}", shown)).replace(" ", "")
     assert "Provider" in shown
     assert "captured" in shown
@@ -298,8 +313,9 @@ def test_captured_tables_fit_the_terminal(place: Place) -> None:
 
 def test_captured_tables_fit_a_narrow_terminal(place: Place) -> None:
     """COLUMNS is obeyed, down to widths where every column has to fold."""
-    shown = without_colour(on_terminal(place, "capture", COLUMNS="30"))
-    assert max(map(len, shown.splitlines())) <= 30
+    for words in (["capture"], ["capture", "--all"]):
+        shown = without_colour(on_terminal(place, *words, COLUMNS="30"))
+        assert max(map(len, tables(shown))) <= 30
 
 
 def test_no_color_is_obeyed(place: Place) -> None:
@@ -341,7 +357,128 @@ def test_a_failed_fact_is_shown_with_its_reason(place: Place) -> None:
     lines = fields(place.call("capture", **extra).stdout)
     assert ["tag", "team", "vision", "Team"] in lines
     assert ["fact", "Team", "luck", "ValueError: no such luck"] in lines
-    assert "luck failed: ValueError: no such luck" in without_colour(on_terminal(place, "capture", **extra))
+    for words in (["capture"], ["capture", "--all"]):
+        shown = " ".join(without_colour(on_terminal(place, *words, COLUMNS="200", **extra)).split())
+        wrong = shown.partition("Went wrong ")[2]
+        assert "Team partial luck: ValueError: no such luck → report it to RUNCONTEXT_EXTRA_PROVIDERS" in wrong
+        assert "RUNCONTEXT_PROVIDER_TEAM=0 switches it off" in shown
+
+
+def test_capture_is_quiet_unless_asked_for_everything(place: Place) -> None:
+    """At first there is what people ask for, under headings, and how much more there is; --all has that too."""
+    switches = {"RUNCONTEXT_TAGS": '{"team": "vision", "os.type": "mine"}', "RUNCONTEXT_PROVIDER_HOST": "1"}
+    first = without_colour(on_terminal(place, "capture", **switches))
+    expected = ["Who", "Code", "Machine", "Accelerators", "Software", "Launch", "Tags", "Attachments"]
+    assert [each for each in headings(first) if each in expected] == expected
+    assert "mlflow.user" in first
+    assert "process.pid" not in first
+    assert re.search(
+        r"^--all shows \d+ more facts, why \d+ are not there and what\s\d+ providers did$", first, re.MULTILINE
+    )
+    everything = without_colour(on_terminal(place, "capture", "--all", COLUMNS="120", **switches))
+    assert re.search(r"process.pid +\d+ +source", everything)
+    assert re.search(r"os.type +by RUNCONTEXT_TAGS, over host", everything)
+    assert re.search(r"source.sha256 +absent: no file runs as the main module", everything)
+    assert re.search(r"user +captured +[\d.]+ ms +inline", everything)
+    assert "--all" not in everything.splitlines()[-1]
+
+
+def test_what_is_missed_is_said_at_first(place: Place) -> None:
+    """That there is no commit is said with its reason, without being asked."""
+    shown = " ".join(without_colour(on_terminal(place, "capture", COLUMNS="300")).split())
+    assert re.search(r"mlflow.source.name runcontext( mlflow\S+ \S+)? git absent: no\S* ", shown), shown
+
+
+def test_a_pipe_gets_everything_with_and_without_all(place: Place) -> None:
+    """Scripts lose no line: --all changes nothing in a pipe."""
+    names = [[line[:2] for line in fields(place.call("capture", *words).stdout)] for words in ([], ["--all"])]
+    assert names[0] == names[1]
+    assert ["tag", "process.pid"] in names[0]
+
+
+def test_many_reasons_are_not_all_shown_at_first(place: Place) -> None:
+    """Of a provider with a hundred failed facts ten reasons are shown, and how many more there are; --all has all."""
+    place.script(
+        "broken.py",
+        "class Broken:\n    def in_context(self):\n        return True\n\n"
+        "    def tags(self):\n        return {f'fact{number}': number for number in range(100)}\n",
+    )
+    extra = {"RUNCONTEXT_EXTRA_PROVIDERS": "broken:Broken", "PYTHONPATH": str(place.folder), "COLUMNS": "200"}
+    first = without_colour(on_terminal(place, "capture", **extra))
+    assert re.search(r"fact9: TypeError.*\n +and 90 more facts\s", first)
+    assert "fact10:" not in "\n".join(tables(first))
+    assert "fact99:" in "\n".join(tables(without_colour(on_terminal(place, "capture", "--all", **extra))))
+
+
+def test_a_time_out_is_told_with_its_remedy(place: Place) -> None:
+    """A provider that is too slow stands in plain sight, with what gives it more time."""
+    place.script(
+        "slow.py",
+        "import time\n\n\nclass Slow:\n    timeout = 0.2\n\n"
+        "    def in_context(self):\n        time.sleep(60)\n\n    def tags(self):\n        return {}\n",
+    )
+    extra = {"RUNCONTEXT_EXTRA_PROVIDERS": "slow:Slow", "PYTHONPATH": str(place.folder), "COLUMNS": "200"}
+    shown = " ".join(without_colour(on_terminal(place, "capture", **extra)).split())
+    assert "Slow timed out took longer than its limit of 0.2 s" in shown
+    assert "→ timeout = 120 under [tool.runcontext.providers.Slow] of pyproject.toml gives it so many seconds" in shown
+
+
+def test_a_page_can_be_written(place: Place) -> None:
+    """``--html FILE`` writes a page instead of printing, whatever stands at that place; ``-`` prints it."""
+    (place.folder / "page.html").write_text("x" * 1_000_000)
+    done = place.call("capture", "--html", "page.html")
+    assert (done.returncode, done.stdout) == (0, "")
+    page = (place.folder / "page.html").read_text("utf-8")
+    assert page.startswith("<!DOCTYPE html>")
+    assert page.endswith("</html>\n")
+    assert "mlflow.source.name" in page
+    printed = place.call("capture", "--html", "-", RUNCONTEXT_TAGS='{"t": "größe"}', PYTHONIOENCODING="ascii").stdout
+    assert printed.startswith("<!DOCTYPE html>")
+    assert "größe" in printed
+
+
+@pytest.mark.parametrize("path", ["missing/page.html", "."])
+def test_a_page_that_cannot_be_written_is_said(place: Place, path: str) -> None:
+    """One line that names the file and the reason, and status 1."""
+    done = place.call("capture", "--html", path)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert f"cannot write the page to {path!r}: " in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+
+
+def test_what_is_only_known_at_the_end_has_lines_of_its_own(place: Place) -> None:
+    """A pipe gets both values of what changed, and what failed when the run ended."""
+    place.script(
+        "ending.py",
+        "def broken():\n    raise ValueError('no such luck')\n\n\nclass Ending:\n"
+        "    def in_context(self):\n        return True\n\n"
+        "    def tags(self):\n        return {'count': '1', 'gone': 'x'}\n\n"
+        "    def tags_at_end(self):\n        return {'count': '2', 'late': '3', 'luck': broken}\n",
+    )
+    program = place.script("train.py", "import runcontext\nwith runcontext.start_run() as run: run.context\n")
+    extra = {"RUNCONTEXT_EXTRA_PROVIDERS": "ending:Ending", "PYTHONPATH": str(place.folder)}
+    subprocess.run([sys.executable, program], cwd=place.folder, env={**place.environment, **extra}, check=True)
+    until(lambda: "late" in place.call("show", "latest").stdout)
+    lines = fields(place.call("show", "latest").stdout)
+    assert ["change", "count", "Ending", "1", "2"] in lines
+    assert ["tag", "changed.count", "2", "Ending"] in lines
+    assert ["tag", "late", "3", "Ending"] in lines
+    assert ["fact", "Ending", "luck", "at the end: ValueError: no such luck"] in lines
+    shown = without_colour(on_terminal(place, "show", "latest"))
+    assert re.search(r"changed.count +1 → 2", shown)
+    assert re.search(r"Ending, at the end +partial +luck: ValueError: no such luck", shown)
+
+
+def test_other_ranks_have_lines_of_their_own() -> None:
+    """A pipe gets each rank of a distributed job, and what is otherwise there."""
+    ranks = (RankDifference(1, "node2", {"gpu.name": "A", "x": None}), RankDifference(2, None, {}))
+    captured = Context(tags={"gpu.name": "B"}, outcomes={}, conflicts=(), attachments=(), ranks=ranks)
+    (table,) = (each for each in cli_context.lines(captured, captured.tags) if each.kind == "rank")
+    assert list(table.rows) == [
+        ("1", "node2", "gpu.name", "A", "B"),
+        ("1", "node2", "x", "", ""),
+        ("2", "", "", "", ""),
+    ]
 
 
 def test_strict_capture_fails(place: Place) -> None:
@@ -927,15 +1064,36 @@ def test_show_json_has_the_stable_shape(three_runs: Place) -> None:
     found = three_runs.json("show", "two")
     assert set(found) == RUN_KEYS | {"end_reason", "host", "pid", "context", "artifacts"}
     assert {"path": "notes/hello.txt", "size_bytes": 5} in found["artifacts"]
-    assert set(found["context"]) == {"schema", "tags", "outcomes", "conflicts", "attachments"}
+    assert set(found["context"]) == {"schema", "tags", "outcomes", "conflicts", "changes", "ranks", "attachments"}
 
 
 def test_show_fits_the_terminal(three_runs: Place) -> None:
     """On a terminal every table of a run fits, and line breaks in a value are kept in its cell."""
-    shown = without_colour(on_terminal(three_runs, "show", "two"))
-    assert max(map(len, shown.splitlines())) <= 80
-    assert "[red]x" in shown
+    for words in (["show", "two"], ["show", "two", "--all"]):
+        shown = without_colour(on_terminal(three_runs, *words))
+        assert max(map(len, shown.splitlines())) <= 80
+        assert "[red]x" in shown
     assert re.search(r"mlflow.note.content +two +caller *\n +lines *\n", shown)
+
+
+def test_show_is_quiet_unless_asked_for_everything(three_runs: Place) -> None:
+    """At first a run's own rows, what people ask for, how it ended and its files; --all has the rest."""
+    first = without_colour(on_terminal(three_runs, "show", "two"))
+    assert first.startswith("two, FINISHED after ")
+    for heading in ("Run", "Params", "Metrics", "Who", "Code", "How it ended", "Tags", "Artifacts"):
+        assert heading in headings(first)
+    assert re.search(r"status +FINISHED", first)
+    assert re.search(r"notes/hello.txt +5 bytes", first)
+    assert "process.pid" not in first
+    assert re.search(r"process.pid +\d+", without_colour(on_terminal(three_runs, "show", "two", "--all")))
+
+
+def test_show_can_write_a_page(three_runs: Place) -> None:
+    """``show RUN --html FILE`` writes a page of the run, its params, metrics and files."""
+    assert three_runs.call("show", "two", "--html", "two.html").returncode == 0
+    page = (three_runs.folder / "two.html").read_text("utf-8")
+    for expected in ("<title>two - runcontext</title>", ">lr</a>", ">0.1</dd>", "notes/hello.txt", "[red]x"):
+        assert expected in page
 
 
 def test_a_running_run_shows_its_last_event(place: Place) -> None:

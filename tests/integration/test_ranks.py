@@ -296,17 +296,21 @@ TORCHRUN = {
     "TORCHELASTIC_RUN_ID": "trial-7",
     "TORCHELASTIC_RESTART_COUNT": "0",
 }
+HOROVOD = {"HOROVOD_RANK": "1", "HOROVOD_SIZE": "4", "HOROVOD_GLOO_RENDEZVOUS_ADDR": "10.0.0.1"}
 OPEN_MPI = {"OMPI_COMM_WORLD_RANK": "1", "OMPI_COMM_WORLD_SIZE": "4", "PMIX_NAMESPACE": "prterun-node1-4711@1"}
 HYDRA = {"PMI_RANK": "1", "PMI_SIZE": "4", "MPI_LOCALNRANKS": "4"}
 SLURM = {"SLURM_PROCID": "1", "SLURM_STEP_NUM_TASKS": "4", "SLURM_JOB_ID": "77", "SLURM_STEP_ID": "0"}
 
 
-@pytest.mark.parametrize("variables", [TORCHRUN, OPEN_MPI, HYDRA, SLURM])
-def test_place_of_each_launcher(variables: Mapping[str, str]) -> None:
-    """Each launcher's own variables say which of how many processes this is."""
+@pytest.mark.parametrize(
+    ("variables", "is_certain"),
+    [(TORCHRUN, True), (HOROVOD, False), (OPEN_MPI, True), (HYDRA, True), (SLURM, True)],
+)
+def test_place_of_each_launcher(variables: Mapping[str, str], *, is_certain: bool) -> None:
+    """Each launcher's own variables say which of how many processes this is, and whether no other job has the same."""
     place = ranks.place_of(variables)
     assert place is not None
-    assert (place.rank, place.world_size, place.is_certain) == (1, 4, True)
+    assert (place.rank, place.world_size, place.is_certain) == (1, 4, is_certain)
 
 
 @pytest.mark.parametrize(

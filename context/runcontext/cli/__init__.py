@@ -51,7 +51,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def complain(message: str) -> None:
     """Say in one line on stderr what was wrong."""
-    from runcontext.cli.output import readable
+    from runcontext.presentation.text import readable
 
     if sys.stderr is not None:
         sys.stderr.write(f"runcontext: {readable(message)}\n")

@@ -18,13 +18,15 @@ On a terminal each subcommand prints tables. In a pipe it prints a line for each
 cut and no colour. With --json it prints one JSON object, whose shape is stable.
 """
 _CAPTURE = """\
-Show the context that a run started here and now would have: each tag with its value and the provider that gave it; then
-each provider's status, how long it took, and the reason for every fact that is not there. Nothing is kept.
+Show the context that a run started here and now would have: the facts that people ask for first, under headings, and
+what went wrong, with what to do about it. --all adds every other tag, who gave it, the reason for each one that is not
+there, and what each provider did. Nothing is kept.
 """
 _PIPED_CAPTURE = """\
-In a pipe the first field of each line says what it is: tag (name, value, provider), provider (name, status, seconds,
-where it ran, reason), fact (provider, tag, why it is not there), conflict (tag, winner, losers), attachment (name,
-provider, bytes, reason).
+A pipe gets everything. The first field of each line says what it is: tag (name, value, provider), change (tag,
+provider, value at the start and at the end of the run), rank (number, host, tag, its value there and here), provider
+(name, status, seconds, where it ran, reason), fact (provider, tag, why it is not there), conflict (tag, winner,
+losers), attachment (name, provider, bytes, reason).
 """
 _PROVIDERS = """\
 List the providers in their order: where two give the same tag, the later one wins. RUNCONTEXT_PROVIDER_<NAME>=0 or 1
@@ -51,12 +53,12 @@ In a pipe the fields are: the last 8 digits of the id, name, experiment, status,
 (so far, of a run that goes on), source.
 """
 _SHOW = """\
-Show one run: how it stands and why, params, the last value of each metric, tags with the provider that gave each, what
-became of each provider, and its files.
+Show one run: params, the last value of each metric, the facts that people ask for first, how it ended, its files, and
+what went wrong, with what to do about it. --all adds all other facts, as `runcontext capture --all` does.
 """
 _PIPED_SHOW = """\
-In a pipe the first field of each line says what it is: run, param and metric (name, value), artifact (path, bytes,
-provider, reason), and what `runcontext capture` prints.
+A pipe gets everything. The first field of each line says what it is: run, param and metric (name, value), artifact
+(path, bytes, provider, reason), and what `runcontext capture` prints.
 """
 
 
@@ -72,7 +74,8 @@ def parser() -> argparse.ArgumentParser:
         required=True,
         title="subcommands",
     )
-    _add(commands, "capture", "what would be captured here and now", _CAPTURE, _PIPED_CAPTURE)
+    capture = _add(commands, "capture", "what would be captured here and now", _CAPTURE, _PIPED_CAPTURE)
+    _add_views(capture)
     _add(commands, "providers", "the providers in their order, and which are on", _PROVIDERS, _PIPED_PROVIDERS)
     run = _add(commands, "run", "run a command under a run", _RUN, _PIPED_RUN, json="afterwards print the run as JSON")
     run.usage = f"runcontext run [--name N] [--experiment NAME] [--tracking-uri URI]\n{' ' * 22}[--json] -- COMMAND..."
@@ -86,6 +89,7 @@ def parser() -> argparse.ArgumentParser:
     _add_store(runs)
     show = _add(commands, "show", "show one run", _SHOW, _PIPED_SHOW)
     show.add_argument("run", metavar="RUN", help="any unique beginning or ending of a run's id, its name, or: latest")
+    _add_views(show)
     _add_store(show)
     return whole
 
@@ -104,6 +108,11 @@ def _add(
     )
     added.add_argument("--json", action="store_true", help=json)
     return added
+
+
+def _add_views(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--all", action="store_true", help="show everything, and values whole")
+    command.add_argument("--html", metavar="FILE", help="write one self-contained page instead; - for standard output")
 
 
 def _add_store(command: argparse.ArgumentParser) -> None:

@@ -1,8 +1,10 @@
 """``runcontext capture``: the context that a run started here and now would have; nothing is kept.
 
 ``--json`` prints ``{"schema": 1, "tags": {tag: value}, "outcomes": {provider: {"status", "reason", "seconds",
-"started_at", "placement", "tags", "failures", "redacted"}}, "conflicts": [{"tag", "winner", "losers"}], "attachments":
-[{"name", "provider", "path", "size_bytes", "sha256", "reason", "redacted"}]}``, as ``context.json`` of a run holds it.
+"started_at", "placement", "tags", "failures", "redacted", "at_end"}}, "conflicts": [{"tag", "winner", "losers"}],
+"changes": [{"tag", "provider", "start", "end"}], "attachments": [{"name", "provider", "path", "size_bytes", "sha256",
+"reason", "redacted"}], "ranks": [{"rank", "host", "differs"}]}``, as ``context.json`` of a run holds it. ``--html
+FILE`` writes a page of the same.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from runcontext import fluent
 from runcontext.cli import context, output
-from runcontext.cli.output import Column, Table
+from runcontext.presentation import view
 from runcontext.program import Program, current_program, describe
 
 if TYPE_CHECKING:
@@ -24,10 +26,10 @@ def main(options: argparse.Namespace) -> int:
     captured = fluent.resolve_context()
     if options.json:
         output.print_json(captured.to_json())
-        return 0
-    columns = (Column("Attachment", 16), Column("Provider", 10), Column("Bytes", is_number=True), Column("Why not", 16))
-    attachments = Table("", columns, context.attachment_rows(captured), "attachment")
-    output.print_tables([*context.tables(captured, captured.tags), attachments])
+    elif options.html is None and not output.is_for_people():
+        output.print_tables([*context.lines(captured, captured.tags), context.attachment_lines(captured)])
+    else:
+        context.show(view.of_context(captured, context.origins(captured)), options)
     return 0
 
 

@@ -12,8 +12,9 @@ import time
 from typing import TYPE_CHECKING
 
 from runcontext import cli, fluent
-from runcontext.cli import output, times
+from runcontext.cli import output
 from runcontext.cli.output import Column, Table
+from runcontext.presentation import times
 from runcontext.tracking import reading
 
 if TYPE_CHECKING:

@@ -6,19 +6,22 @@ rows, and nothing in one is markup.
 
 from __future__ import annotations
 
+import itertools
 import json
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+from runcontext.presentation import text
 
-    from rich.console import Console, RenderableType
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from rich.console import RenderableType
 
 SCHEMA = 1
 _GAP = 2
-_BREAKS = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
+_INDENT = 2
 _STYLES = {
     "captured": "green",
     "partial": "yellow",
@@ -51,15 +54,17 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Rows of text under headings.
+    """Rows of text under headings; on a terminal, tables with the same columns are aligned with each other.
 
-    ``kind`` is the first field of its lines in a pipe, None where the pipe carries only one kind of line.
+    - ``kind``: the first field of its lines in a pipe, None where the pipe carries only one kind of line.
+    - ``styles``: how each row is shown, in rich's words; none for all as they are.
     """
 
     title: str
     columns: tuple[Column, ...]
     rows: Sequence[tuple[str, ...]]
     kind: str | None = None
+    styles: Sequence[str] = ()
 
 
 def is_for_people() -> bool:
@@ -73,40 +78,59 @@ def print_json(value: Mapping[str, Any]) -> None:
         sys.stdout.write(json.dumps(value, indent=2) + "\n")
 
 
-def print_tables(tables: Iterable[Table]) -> None:
-    """Print tables on a terminal, and a line for each row anywhere else; empty ones not at all."""
+def print_tables(tables: Iterable[Table], *, opening: str = "", closing: str = "") -> None:
+    """Print tables on a terminal, and a line for each row anywhere else; empty ones not at all.
+
+    ``opening`` and ``closing`` are what a terminal shows above and below them.
+    """
     filled = [table for table in tables if table.rows]
     if is_for_people():
-        _print_for_people(filled)
+        _print_for_people(filled, opening, closing)
     elif sys.stdout is not None:
         for table in filled:
             for row in table.rows:
                 fields = row if table.kind is None else (table.kind, *row)
-                sys.stdout.write("\t".join(readable(field) for field in fields) + "\n")
+                sys.stdout.write("\t".join(map(text.readable, fields)) + "\n")
 
 
-def readable(text: str) -> str:
-    """Give ``text`` in one line: control and other invisible characters as escapes, as Python writes them."""
-    return "".join(each if each.isprintable() else _BREAKS.get(each) or _escaped(each) for each in text)
-
-
-def _escaped(character: str) -> str:
-    return character.encode("unicode_escape").decode()
-
-
-def _print_for_people(tables: Sequence[Table]) -> None:
+def _print_for_people(tables: Sequence[Table], opening: str, closing: str) -> None:
     from rich.console import Console
+    from rich.padding import Padding
 
     console = Console(markup=False, emoji=False, highlight=False)
-    for number, table in enumerate(tables):
+    parts: list[list[RenderableType]] = [[_line(opening, "bold")]] if opening else []
+    widths = _widths_of_all(tables, console.width - _INDENT)
+    for table in tables:
+        part: list[RenderableType] = [_line(table.title, "bold")] if table.title else []
+        drawn = _drawn(table, widths[table.columns])
+        parts.append([*part, Padding(drawn, (0, 0, 0, _INDENT)) if table.title else drawn])
+    if closing:
+        parts.append([_line(closing, "dim")])
+    for number, part in enumerate(parts):
         if number:
             console.print()
-        if table.title:
-            console.print(readable(table.title), style="bold", soft_wrap=True)
-        console.print(_rich_table(table, console))
+        for each in part:
+            console.print(each)
 
 
-def _rich_table(table: Table, console: Console) -> RenderableType:
+def _line(words: str, style: str) -> RenderableType:
+    from rich.text import Text
+
+    return Text(text.readable(words), style=style, overflow="fold")
+
+
+def _widths_of_all(tables: Sequence[Table], available: int) -> dict[tuple[Column, ...], list[int]]:
+    rows: dict[tuple[Column, ...], list[tuple[str, ...]]] = {}
+    for table in tables:
+        rows.setdefault(table.columns, []).extend(_shown(table))
+    return {columns: _widths(columns, each, available) for columns, each in rows.items()}
+
+
+def _shown(table: Table) -> Iterator[tuple[str, ...]]:
+    return (tuple(map(text.lines, row)) for row in table.rows)
+
+
+def _drawn(table: Table, widths: Sequence[int]) -> RenderableType:
     from rich import box
     from rich.table import Table as RichTable
 
@@ -120,18 +144,12 @@ def _rich_table(table: Table, console: Console) -> RenderableType:
         padding=(0, _GAP - has_headings, 0, 0),
         header_style="bold",
     )
-    shown = [tuple(_lines(field) for field in row) for row in table.rows]
-    for column, width in zip(table.columns, _widths(table.columns, shown, console.width), strict=True):
+    for column, width in zip(table.columns, widths, strict=True):
         justify = "right" if column.is_number else "left"
         made.add_column(column.heading, width=width, overflow="fold", justify=justify)  # type: ignore[arg-type]
-    for row in shown:
-        made.add_row(*map(_styled, row))
+    for row, style in zip(_shown(table), table.styles or itertools.repeat(""), strict=False):
+        made.add_row(*map(_styled, row), style=style)
     return made
-
-
-def _lines(field: str) -> str:
-    """Give a value as a cell shows it: line breaks are kept, every other control character is an escape."""
-    return "\n".join(readable(line) for line in field.split("\n"))
 
 
 def _styled(cell: str) -> RenderableType:
