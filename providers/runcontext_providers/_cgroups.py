@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from runcontext_providers._process_files import ProcessFiles
 
 _Limit = TypeVar("_Limit", int, float)
 
@@ -23,7 +24,7 @@ class CgroupError(Exception):
     """The limits of a process that cannot be told, with the reason why."""
 
 
-class _Mount(NamedTuple):
+class _Hierarchy(NamedTuple):
     """A mounted hierarchy: its controllers, the group that is its root, the folder where it is mounted."""
 
     controllers: frozenset[str]
@@ -32,29 +33,29 @@ class _Mount(NamedTuple):
 
 
 class ControlGroups:
-    """The control groups of one process, read afresh by each call.
+    """The control groups of one process; their limits are read afresh by each call.
 
-    ``root`` is the folder that stands for ``/``, so that a recorded tree can be read. Sources: cgroups(7) for
-    /proc/<pid>/cgroup and namespaces, proc_pid_mountinfo(5) for mount points, and the kernel's
-    Documentation/admin-guide/cgroup-v2.rst and cgroup-v1/memory.rst, Documentation/scheduler/sched-bwc.rst.
+    Sources: cgroups(7) for /proc/<pid>/cgroup and namespaces, proc_pid_mountinfo(5) for mount points, and the
+    kernel's Documentation/admin-guide/cgroup-v2.rst and cgroup-v1/memory.rst, Documentation/scheduler/sched-bwc.rst.
     """
 
-    def __init__(self, pid: int, root: str = "/") -> None:
-        """Describe process ``pid`` as seen below ``root``."""
-        self._pid = pid
-        self._root = Path(root)
+    def __init__(self, process: ProcessFiles) -> None:
+        """Describe the groups that ``process`` is in."""
+        self._process = process
 
     def cpu_quota(self) -> float | None:
         """Give the smallest CPU quota of the group and its ancestors, in CPUs; None where there is none.
 
-        Raises CgroupError where the group's folder cannot be told, OSError where a file cannot be read.
+        Raises CgroupError where the group's folder cannot be told, ProcessOutOfSightError where the process is not
+        there, OSError where a file cannot be read.
         """
         return min(self._limits("cpu", _cpu_quota_v1, _cpu_quota_v2), default=None)
 
     def memory_limit(self) -> int | None:
         """Give the smallest memory limit of the group and its ancestors, in bytes; None where there is none.
 
-        Raises CgroupError where the group's folder cannot be told, OSError where a file cannot be read.
+        Raises CgroupError where the group's folder cannot be told, ProcessOutOfSightError where the process is not
+        there, OSError where a file cannot be read.
         """
         return min(self._limits("memory", _memory_limit_v1, _memory_limit_v2), default=None)
 
@@ -64,7 +65,7 @@ class ControlGroups:
         version_1: Callable[[Path], _Limit | None],
         version_2: Callable[[Path], _Limit | None],
     ) -> Iterator[_Limit]:
-        memberships = self._memberships()
+        memberships = self._process.memberships
         # A controller lives in one hierarchy only: where both versions are mounted, v2 lacks those of v1.
         hierarchy, read = (controller, version_1) if controller in memberships else (_UNIFIED, version_2)
         if hierarchy in memberships:
@@ -73,45 +74,31 @@ class ControlGroups:
                 if limit is not None:
                     yield limit
 
-    def _memberships(self) -> dict[str, str]:
-        try:
-            text = self._read(f"proc/{self._pid}/cgroup")
-        except FileNotFoundError:
-            if (self._root / f"proc/{self._pid}").is_dir():
-                return {}  # a kernel built without control groups
-            message = f"/proc/{self._pid} is not there: /proc is not mounted or the process has ended"
-            raise CgroupError(message) from None
-        lines = [line.split(":", 2) for line in text.split("\n") if line]
-        return {name: path for _, names, path in lines for name in names.split(",")}
-
     def _folders(self, hierarchy: str, group: str) -> Iterator[Path]:
-        mounts = [mount for mount in self._mounts() if hierarchy in mount.controllers]
+        mounts = [mount for mount in self._hierarchies() if hierarchy in mount.controllers]
         chains = [self._chain(mount, group) for mount in mounts]
-        if mounts and not any(chains):
-            roots = ", ".join(sorted({mount.root for mount in mounts}))
+        # The group at the top has no limits; of another they are there, seen or not.
+        if not any(chains) and (mounts or group != "/"):
+            roots = ", ".join(sorted({mount.root for mount in mounts})) or "nothing"
             message = f"control group {group} is outside of what is mounted ({roots}): its limits cannot be seen"
             raise CgroupError(message)
         for chain in chains:
             yield from chain
 
-    def _mounts(self) -> Iterator[_Mount]:
-        for line in self._read(f"proc/{self._pid}/mountinfo").split("\n"):
-            mount, _, file_system = line.partition(" - ")
-            kind, _, source_and_options = file_system.partition(" ")
-            if kind in {"cgroup", "cgroup2"}:
-                _, _, _, root, folder, *_ = (_unescaped(field) for field in mount.split(" "))
-                options = source_and_options.rpartition(" ")[2]
-                controllers = {_UNIFIED} if kind == "cgroup2" else set(options.split(","))
-                yield _Mount(frozenset(controllers), root, self._root / folder.lstrip("/"))
+    def _hierarchies(self) -> Iterator[_Hierarchy]:
+        for mount in self._process.mounts:
+            if mount.type in {"cgroup", "cgroup2"}:
+                controllers = {_UNIFIED} if mount.type == "cgroup2" else set(mount.options.split(","))
+                yield _Hierarchy(frozenset(controllers), mount.root, Path(self._process.root + mount.point))
 
-    def _chain(self, mount: _Mount, group: str) -> list[Path]:
+    def _chain(self, mount: _Hierarchy, group: str) -> list[Path]:
         """Give the group's folder and those above it, up to where the hierarchy is mounted."""
         folder = next((found for found in self._candidates(mount, group) if found.is_dir()), None)
         if folder is None:
             return []
         return [folder, *(above for above in folder.parents if above.is_relative_to(mount.folder))]
 
-    def _candidates(self, mount: _Mount, group: str) -> Iterator[Path]:
+    def _candidates(self, mount: _Hierarchy, group: str) -> Iterator[Path]:
         """Give the folders that may be the group's, the first that exists being it.
 
         Both paths are relative to the root of the reader's cgroup namespace. A mount made outside of that
@@ -131,12 +118,9 @@ class ControlGroups:
 
     def _holds_process(self, folder: Path) -> bool:
         try:
-            return str(self._pid) in (folder / "cgroup.procs").read_text("ascii").split()
+            return str(self._process.pid) in (folder / "cgroup.procs").read_text("ascii").split()
         except OSError:
             return False
-
-    def _read(self, path: str) -> str:
-        return os.fsdecode((self._root / path).read_bytes())
 
 
 def _cpu_quota_v2(folder: Path) -> float | None:
@@ -174,11 +158,6 @@ def _levels_and_names(path: str) -> tuple[int, list[str]]:
     parts = [part for part in path.split("/") if part]
     levels = sum(part == ".." for part in parts)
     return levels, parts[levels:]
-
-
-def _unescaped(field: str) -> str:
-    r"""Undo the kernel's octal escapes of space, tab, newline and backslash (``\040``)."""
-    return re.sub(r"\\([0-7]{3})", lambda escape: chr(int(escape[1], 8)), field)
 
 
 def _glob_escaped(name: str) -> str:

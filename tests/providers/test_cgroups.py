@@ -9,11 +9,15 @@ import sys
 import textwrap
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
+from runcontext.program import Program
+from runcontext.testing import resolve_provider
 from runcontext_providers._cgroups import CgroupError, ControlGroups
+from runcontext_providers._process_files import Mount, ProcessFiles, ProcessOutOfSightError
+from runcontext_providers.host import HostProvider
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -25,11 +29,11 @@ MIB = 1 << 20
 V2 = "30 23 0:26 {root} /sys/fs/cgroup rw,nosuid shared:9 - cgroup2 cgroup2 rw,nsdelegate"
 V1_CPU = "33 31 0:30 {root} /sys/fs/cgroup/cpu,cpuacct ro,nosuid master:11 - cgroup cgroup rw,cpu,cpuacct"
 V1_MEMORY = "34 31 0:31 {root} /sys/fs/cgroup/memory ro,nosuid master:12 - cgroup cgroup rw,memory"
-CPU_HIERARCHIES = ("/sys/fs/cgroup", "/sys/fs/cgroup/cpu", "/sys/fs/cgroup/cpu,cpuacct")
 PRINT_QUOTA = """
 import os
 from runcontext_providers._cgroups import ControlGroups
-print(ControlGroups(os.getpid()).cpu_quota())
+from runcontext_providers._process_files import ProcessFiles
+print(ControlGroups(ProcessFiles(os.getpid())).cpu_quota())
 """
 HYBRID_V2 = "35 31 0:32 / /sys/fs/cgroup/unified rw shared:5 - cgroup2 cgroup2 rw"
 
@@ -46,7 +50,7 @@ def recorded(folder: Path, *, cgroup: str, mounts: list[str], files: Mapping[str
         file = folder / "sys/fs/cgroup" / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(f"{content}\n")
-    return ControlGroups(PID, str(folder))
+    return ControlGroups(ProcessFiles(PID, str(folder)))
 
 
 def test_docker_on_version_1(tmp_path: Path) -> None:
@@ -235,6 +239,13 @@ def test_group_out_of_sight(tmp_path: Path) -> None:
         groups.cpu_quota()
 
 
+def test_groups_that_are_mounted_nowhere(tmp_path: Path) -> None:
+    """In a sandbox without /sys the limits of a group cannot be seen: that is said, and is not "no limit"."""
+    groups = recorded(tmp_path, cgroup="0::/user.slice/job.scope\n", mounts=[], files={})
+    with pytest.raises(CgroupError, match=r"outside of what is mounted \(nothing\)"):
+        groups.memory_limit()
+
+
 def test_one_hierarchy_mounted_twice(tmp_path: Path) -> None:
     """A second mount that shows more of the ancestors adds their limits."""
     host = "40 23 0:26 / /sys/fs/cgroup/host\\040tree ro - cgroup2 cgroup2 rw"
@@ -267,7 +278,7 @@ def test_glob_characters_in_a_group(tmp_path: Path) -> None:
     assert groups.cpu_quota() == 1.0
 
 
-@pytest.mark.parametrize(("cgroup", "mounts"), [("", []), ("0::/a\n", []), ("3:cpuset:/\n", [V1_CPU.format(root="/")])])
+@pytest.mark.parametrize(("cgroup", "mounts"), [("", []), ("0::/\n", []), ("3:cpuset:/\n", [V1_CPU.format(root="/")])])
 def test_no_control_groups(tmp_path: Path, cgroup: str, mounts: list[str]) -> None:
     """Without groups, without a mount, and without the controller there is no limit."""
     groups = recorded(tmp_path, cgroup=cgroup, mounts=mounts, files={})
@@ -278,13 +289,13 @@ def test_no_control_groups(tmp_path: Path, cgroup: str, mounts: list[str]) -> No
 def test_kernel_without_control_groups(tmp_path: Path) -> None:
     """A process without a cgroup file has no limits."""
     (tmp_path / "proc" / str(PID)).mkdir(parents=True)
-    assert ControlGroups(PID, str(tmp_path)).memory_limit() is None
+    assert ControlGroups(ProcessFiles(PID, str(tmp_path))).memory_limit() is None
 
 
 def test_process_out_of_sight(tmp_path: Path) -> None:
     """An unmounted /proc and a process that ended are an error which says so."""
-    with pytest.raises(CgroupError, match="/proc/4242 is not there"):
-        ControlGroups(PID, str(tmp_path)).cpu_quota()
+    with pytest.raises(ProcessOutOfSightError, match="/proc/4242 is not there"):
+        ControlGroups(ProcessFiles(PID, str(tmp_path))).cpu_quota()
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root reads every file")
@@ -296,70 +307,127 @@ def test_limit_that_may_not_be_read(tmp_path: Path) -> None:
         groups.cpu_quota()
 
 
+class Kind(NamedTuple):
+    """How a limit is set in one version of control groups: in which file, and how much of its unit is one of ours."""
+
+    file: str
+    unit: float
+
+
+KINDS = {
+    ("cpu", 1): Kind("cpu.cfs_quota_us", 100_000),
+    ("cpu", 2): Kind("cpu.max", 100_000),
+    ("memory", 1): Kind("memory.limit_in_bytes", 1),
+    ("memory", 2): Kind("memory.max", 1),
+}
+
+
+class RealGroups(NamedTuple):
+    """Groups that were really made: ``outer`` with a limit, ``inner`` below it without one, where they are mounted."""
+
+    mount: Mount
+    outer: Path
+    inner: Path
+
+
 @contextmanager
-def real_cpu_group(quota: float) -> Iterator[Path]:
-    """Give a group without a quota below one of ``quota`` CPUs; skip where that is not allowed."""
-    parent = next((folder for folder in map(Path, CPU_HIERARCHIES) if can_hold_cpu_groups(folder)), None)
-    if parent is None:
-        pytest.skip("no hierarchy with the CPU controller is mounted")
-    outer = parent / f"runcontext-test-{os.getpid()}"
-    inner = outer / "inner"
+def real_groups(controller: str, limit: float, version: int | None = None) -> Iterator[RealGroups]:
+    """Give two nested groups, the outer with this limit in CPUs or bytes; skip where they cannot be made."""
+    mount, kind = _hierarchy(controller, version)
+    outer = Path(mount.point) / f"runcontext-test-{os.getpid()}"
     try:
         try:
-            outer.mkdir()
-            inner.mkdir()
-            set_quota(outer, quota)
+            (outer / "inner").mkdir(parents=True)
+            (outer / kind.file).write_text(str(int(limit * kind.unit)))
         except OSError as error:
             pytest.skip(f"no control group can be made here: {error}")
-        yield inner
+        yield RealGroups(mount, outer, outer / "inner")
     finally:
-        for folder in (inner, outer):
+        for folder in (outer / "inner", outer):
             if folder.is_dir():
                 folder.rmdir()
 
 
-def can_hold_cpu_groups(folder: Path) -> bool:
-    """Say whether groups made in this one have CPU quotas, without any change to it."""
-    if (folder / "cpu.cfs_quota_us").exists():
-        return True
-    control = folder / "cgroup.subtree_control"
-    return control.exists() and "cpu" in control.read_text("ascii").split()
+def _hierarchy(controller: str, version: int | None) -> tuple[Mount, Kind]:
+    for mount in ProcessFiles(os.getpid()).mounts if Path("/proc/self/mountinfo").exists() else []:
+        if mount.type == "cgroup" and version != 2 and controller in mount.options.split(","):
+            return mount, KINDS[controller, 1]
+        control = Path(mount.point) / "cgroup.subtree_control"
+        if mount.type == "cgroup2" and version != 1 and controller in control.read_text("ascii").split():
+            return mount, KINDS[controller, 2]
+    pytest.skip(f"no mounted hierarchy of version {version or '1 or 2'} hands the {controller} controller to groups")
 
 
-def set_quota(folder: Path, cpus: float) -> None:
-    """Set a group's CPU quota in whichever version it is."""
-    if (folder / "cpu.max").exists():
-        (folder / "cpu.max").write_text(f"{int(cpus * 100_000)} 100000")
-    else:
-        (folder / "cpu.cfs_quota_us").write_text(str(int(cpus * 100_000)))
+def limit_of(controller: str, process: ProcessFiles) -> float | None:
+    """Give the limit that is found for a process."""
+    groups = ControlGroups(process)
+    return groups.cpu_quota() if controller == "cpu" else groups.memory_limit()
 
 
-def test_real_nested_groups() -> None:
-    """A real process in a real group without a quota has that of the group above it."""
-    with (
-        real_cpu_group(quota=0.75) as inner,
-        subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child,
-    ):
-        (inner / "cgroup.procs").write_text(str(child.pid))
-        quota = ControlGroups(child.pid).cpu_quota()
+@contextmanager
+def child_in(group: Path) -> Iterator[int]:
+    """Start a process in a group, and give its id."""
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
+        (group / "cgroup.procs").write_text(str(child.pid))
+        yield child.pid
         child.communicate(b"\n")
-    assert quota == 0.75
 
 
-def test_real_cgroup_namespace() -> None:
-    """From inside a namespace whose hierarchy was mounted outside of it, the real quota is found."""
+@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize(("controller", "limit"), [("cpu", 0.75), ("memory", 96 * MIB)])
+def test_real_nested_groups(controller: str, limit: float, version: int) -> None:
+    """A real process in a real group without a limit has that of the group above it."""
+    with real_groups(controller, limit, version) as groups, child_in(groups.inner) as pid:
+        assert limit_of(controller, ProcessFiles(pid)) == limit
+
+
+def test_real_host_facts() -> None:
+    """The host provider's tags are those of the described process's groups, not those of its own."""
+    with (
+        real_groups("cpu", 0.25) as cpu,
+        real_groups("memory", 96 * MIB) as memory,
+        child_in(cpu.inner) as pid,
+    ):
+        (memory.inner / "cgroup.procs").write_text(str(pid))
+        tags = resolve_provider(HostProvider(), program=Program(pid=pid)).tags
+    assert tags["cpu.available"] == "0.25"
+    assert tags["memory.limit"] == str(96 * MIB)
+
+
+def entering(group: Path, *command: str) -> subprocess.CompletedProcess[str]:
+    """Run a command that joins a group first; skip where namespaces are not allowed."""
     unshare = shutil.which("unshare")
     if unshare is None:
         pytest.skip("unshare of util-linux is not installed")
     enter = 'echo $$ > "$1/cgroup.procs" && shift && exec "$@"'
-    with real_cpu_group(quota=0.5) as inner:
-        done = subprocess.run(
-            ["sh", "-c", enter, "sh", str(inner), unshare, "--cgroup", sys.executable, "-c", PRINT_QUOTA],
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=60,
-        )
-    if "unshare failed" in done.stderr:
-        pytest.skip(f"no cgroup namespace can be made here: {done.stderr.strip()}")
+    arguments = ["sh", "-c", enter, "sh", str(group), unshare, *command]
+    done = subprocess.run(arguments, capture_output=True, text=True, check=False, timeout=60)
+    if done.stderr.startswith(("unshare:", "mount:")):
+        pytest.skip(f"no namespace can be made here: {done.stderr.strip()}")
+    return done
+
+
+def test_real_cgroup_namespace() -> None:
+    """From inside a namespace whose hierarchy was mounted outside of it, the real quota is found."""
+    with real_groups("cpu", 0.5) as groups:
+        done = entering(groups.inner, "--cgroup", sys.executable, "-c", PRINT_QUOTA)
+    assert done.stdout.strip() == "0.5", done.stderr
+
+
+def test_real_group_as_a_container_sees_it() -> None:
+    """As Docker does it with version 1: a namespace in which nothing but the container's own group is mounted."""
+    with real_groups("cpu", 0.5) as groups:
+        point = groups.mount.point
+        bind = f'mount --bind {groups.outer} {point} && exec "$0" "$@"'
+        done = entering(groups.outer, "--mount", "sh", "-c", bind, sys.executable, "-c", PRINT_QUOTA)
+    assert done.stdout.strip() == "0.5", done.stderr
+
+
+def test_real_namespace_with_its_own_mount() -> None:
+    """As with version 2: a cgroup namespace that has the hierarchy mounted anew, its own group at the top."""
+    with real_groups("cpu", 0.5) as groups:
+        point, kind = groups.mount.point, groups.mount.type
+        options = "" if kind == "cgroup2" else "-o cpu"
+        again = f'umount {point} && mount -t {kind} {options} none {point} && exec "$0" "$@"'
+        done = entering(groups.outer, "--mount", "--cgroup", "sh", "-c", again, sys.executable, "-c", PRINT_QUOTA)
     assert done.stdout.strip() == "0.5", done.stderr

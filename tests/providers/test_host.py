@@ -8,6 +8,8 @@ import shutil
 import socket
 import subprocess
 import sys
+import time
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
 import psutil
@@ -47,18 +49,26 @@ not an assignment at all
 PRETTY_NAME="Alpine \\"edge\\" Linux"
 """
 
+LIMITS = {"limits.nofile", "limits.nproc", "limits.memlock", "limits.core"}
 TAGS = {
+    *LIMITS,
     "host.name",
+    "host.id",
     "host.arch",
+    "host.boot_time",
     "os.type",
     "os.name",
     "os.version",
     "os.description",
     "host.cpu.model.name",
+    "cpu.flags",
     "cpu.count",
     "cpu.available",
     "memory.total",
     "memory.limit",
+    "load",
+    "shm.size",
+    "cwd.filesystem",
 }
 
 
@@ -184,6 +194,166 @@ def test_arm64_has_no_cpu_model(tmp_path: Path) -> None:
     assert reason == "absent: /proc/cpuinfo has no model name, as on arm64"
 
 
+X86 = """\
+processor\t: 0
+model name\t: AMD EPYC 7B13
+flags\t\t: fpu sse sse2 ht pni ssse3 fma sse4_1 sse4_2 smep svm avx f16c avx2 avx512f avx512_vnni avx_vnni amx_tile vaes
+bugs\t\t: spectre_v1
+
+processor\t: 1
+model name\t: another kind of core
+flags\t\t: sse2
+"""
+ARM = """\
+processor\t: 0
+BogoMIPS\t: 50.00
+Features\t: fp asimd evtstrm aes crc32 atomics fphp asimdhp sve asimdfhm sve2 i8mm bf16 sme
+CPU implementer\t: 0x41
+
+processor\t: 1
+Features\t: fp
+"""
+OLD_ARM = """\
+processor\t: 0
+BogoMIPS\t: 1581.05
+
+processor\t: 1
+BogoMIPS\t: 1581.05
+
+Features\t: swp half thumb fastmult vfp edsp neon vfpv3
+CPU implementer\t: 0x41
+"""
+IBM_Z = """\
+vendor_id       : IBM/S390
+# processors    : 4
+features\t: esan3 zarch stfle eimm dfp edat vx vxd vxe vxe2 nnpa sie
+cache0          : level=1 type=Data scope=Private size=128K
+
+processor 0: version = 00,  identification = 000000,  machine = 8561
+"""
+
+
+@linux_only
+@pytest.mark.parametrize(
+    ("cpuinfo", "flags"),
+    [
+        (X86, "amx_tile,avx,avx2,avx512_vnni,avx512f,avx_vnni,f16c,fma,sse4_1,sse4_2,ssse3"),
+        (ARM, "asimd,asimdfhm,asimdhp,bf16,fphp,i8mm,sme,sve,sve2"),
+        (OLD_ARM, "neon"),
+        (IBM_Z, "nnpa,vx,vxd,vxe,vxe2"),
+    ],
+)
+def test_vector_instructions(tmp_path: Path, cpuinfo: str, flags: str) -> None:
+    """Of all that the first processor can, the instructions on vectors and matrices, by name, on each architecture.
+
+    The forms are those of Linux, arch/x86/kernel/cpu/proc.c, arch/arm64/kernel/cpuinfo.c, arch/s390/kernel/processor.c.
+    """
+    (tmp_path / "proc").mkdir()
+    (tmp_path / "proc/cpuinfo").write_text(cpuinfo)
+    assert described(tmp_path).tags["cpu.flags"] == flags
+
+
+@linux_only
+@pytest.mark.parametrize(
+    ("cpuinfo", "why"),
+    [
+        ("processor\t: 0\ncpu\t\t: POWER9, altivec supported\n", "does not list instructions"),
+        ("processor\t: 0\nmodel name\t: i486\nflags\t\t: fpu vme\n", "lists no vector instructions"),
+        ("", "does not list instructions"),
+    ],
+)
+def test_no_vector_instructions(tmp_path: Path, cpuinfo: str, why: str) -> None:
+    """Where none is listed, or nothing is, the fact is absent and says which."""
+    (tmp_path / "proc").mkdir()
+    (tmp_path / "proc/cpuinfo").write_text(cpuinfo)
+    assert why in described(tmp_path).outcomes["host"].failures["cpu.flags"]
+
+
+def with_machine_id(root: Path, content: str, file: str = "etc/machine-id") -> Context:
+    """Describe a recorded machine that has this in ``file``."""
+    process = root / "proc" / str(os.getpid())
+    process.mkdir(parents=True)
+    (process / "cgroup").write_text("0::/\n")
+    (process / "mountinfo").write_text("22 1 8:1 / / rw - ext4 /dev/sda1 rw\n")
+    (root / file).parent.mkdir(parents=True)
+    (root / file).write_text(content)
+    return described(root)
+
+
+@linux_only
+def test_host_id_is_that_of_systemd() -> None:
+    """It is what systemd's own tool derives for our application, and so neither the machine-id nor a guess."""
+    tool = shutil.which("systemd-id128")
+    context = described()
+    if tool is None or "host.id" not in context.tags:
+        pytest.skip("systemd-id128 is not installed, or this machine has no id")
+    command = [tool, "machine-id", "--app-specific=8b3c5d0f6a4e4b7c9d21e5f0a7c46b13"]
+    told = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    if told.returncode != 0:
+        pytest.skip(f"systemd-id128 cannot tell: {told.stderr.strip()}")
+    assert context.tags["host.id"] == told.stdout.strip()
+
+
+@linux_only
+@pytest.mark.parametrize("file", ["etc/machine-id", "var/lib/dbus/machine-id"])
+def test_host_id(tmp_path: Path, file: str) -> None:
+    """The same machine always has the same id, 32 hexadecimal digits that do not show the machine-id."""
+    machine_id = "4fa5c2f1a7e84bd3b2b7d1c0e9f86a35"
+    context = with_machine_id(tmp_path, f"{machine_id}\n", file)
+    assert context.tags["host.id"] == "8f5de3e38b8a4f7387daf86664edc216"
+    assert machine_id not in str(context.to_json())
+
+
+@linux_only
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        ("", "is empty, as in images"),
+        ("uninitialized\n", "is uninitialized, as in images"),
+        ("0" * 32, "holds no machine-id"),
+        ("not hexadecimal", "holds no machine-id"),
+        ("\u00e4" * 32, "holds no machine-id"),
+    ],
+)
+def test_no_host_id(tmp_path: Path, content: str, why: str) -> None:
+    """An id that was never made, or is none, is absent with the reason."""
+    assert why in with_machine_id(tmp_path, content).outcomes["host"].failures["host.id"]
+
+
+@linux_only
+def test_no_machine_id(tmp_path: Path) -> None:
+    """Without a file the reason names those that were looked for."""
+    reason = with_machine_id(tmp_path, "", "etc/hostname").outcomes["host"].failures["host.id"]
+    assert reason == "absent: no machine-id: neither /etc/machine-id nor /var/lib/dbus/machine-id is there"
+
+
+@linux_only
+def test_boot_time() -> None:
+    """It is when the system started, as the kernel itself counts (``btime`` of /proc/stat), in UTC."""
+    told = datetime.strptime(described().tags["host.boot_time"], "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=timezone.utc)
+    assert abs(told.timestamp() - psutil.boot_time()) <= 2
+
+
+@linux_only
+def test_load(tmp_path: Path) -> None:
+    """The first of the load averages, for each logical processor of the machine."""
+    (tmp_path / "proc").mkdir()
+    (tmp_path / "proc/loadavg").write_text("6.00 1.00 0.50 3/400 12345\n")
+    assert described(tmp_path).tags["load"] == f"{6 / (psutil.cpu_count() or 1):.2f}"
+
+
+@linux_only
+def test_file_that_may_not_be_read(tmp_path: Path) -> None:
+    """What is hidden from the user is absent, for the reason that the system gives."""
+    if os.geteuid() == 0:
+        pytest.skip("root may read everything")
+    (tmp_path / "proc").mkdir()
+    (tmp_path / "proc/loadavg").write_text("6.00 1.00 0.50 3/400 12345\n")
+    (tmp_path / "proc/loadavg").chmod(0)
+    reason = described(tmp_path).outcomes["host"].failures["load"]
+    assert reason == f"absent: {tmp_path}/proc/loadavg may not be read: Permission denied"
+
+
 @linux_only
 @pytest.mark.parametrize(
     ("quota", "available"), [("50000 100000", "0.5"), ("33333 100000", "0.333"), ("100000 100000", "1")]
@@ -229,32 +399,60 @@ def test_no_memory_limit(tmp_path: Path) -> None:
 
 
 @linux_only
+def test_limits_that_cannot_be_seen(tmp_path: Path) -> None:
+    """Where control groups are not mounted, what they allow is absent with the reason, whatever the affinity says."""
+    process = tmp_path / "proc" / str(os.getpid())
+    process.mkdir(parents=True)
+    (process / "cgroup").write_text("0::/user.slice/job.scope\n")
+    (process / "mountinfo").write_text("22 1 8:1 / / rw - ext4 /dev/sda1 rw\n")
+    failures = described(tmp_path).outcomes["host"].failures
+    assert failures["cpu.available"] == failures["memory.limit"]
+    assert failures["memory.limit"].startswith("absent: control group /user.slice/job.scope is outside")
+
+
+@linux_only
 def test_process_that_has_ended() -> None:
-    """Facts about a process that is gone fail with the reason; those about the machine are all there."""
+    """Facts about a process that is gone are absent and say so; those about the machine are all there."""
     child = subprocess.Popen([sys.executable, "-c", ""])
     child.wait(timeout=60)
-    context = described(pid=child.pid)
-    outcome = context.outcomes["host"]
-    assert outcome.status is OutcomeStatus.PARTIAL
-    assert str(child.pid) in outcome.failures["cpu.available"]
-    assert "has ended" in outcome.failures["memory.limit"]
-    assert context.tags["host.name"]
+    outcome = described(pid=child.pid).outcomes["host"]
+    assert outcome.status is OutcomeStatus.CAPTURED, outcome.failures
+    gone = f"absent: process {child.pid} ended before this was read"
+    of_the_process = {tag for tag, reason in outcome.failures.items() if reason == gone}
+    assert of_the_process == {"cpu.available", "memory.limit", "shm.size", "cwd.filesystem", *LIMITS}
+    assert {"host.name", "host.boot_time", "load"} <= set(outcome.tags)
+
+
+@linux_only
+def test_process_that_has_ended_and_is_not_waited_for() -> None:
+    """The same holds for a zombie, of which /proc still shows a part."""
+    with subprocess.Popen([sys.executable, "-c", ""], stdout=subprocess.PIPE) as child:
+        assert child.stdout is not None
+        child.stdout.read()
+        deadline = time.monotonic() + 60
+        while psutil.Process(child.pid).status() != psutil.STATUS_ZOMBIE and time.monotonic() < deadline:
+            time.sleep(0.01)
+        outcome = described(pid=child.pid).outcomes["host"]
+    assert outcome.status is OutcomeStatus.CAPTURED, outcome.failures
+    assert "ended before" in outcome.failures["cwd.filesystem"]
 
 
 @linux_only
 def test_empty_proc_below_the_root(tmp_path: Path) -> None:
     """Where there is no /proc each fact that is read there has its own reason."""
     outcome = described(tmp_path).outcomes["host"]
-    assert "/proc/cpuinfo" in outcome.failures["host.cpu.model.name"]
+    assert outcome.status is OutcomeStatus.CAPTURED, outcome.failures
+    assert outcome.failures["cpu.flags"] == f"absent: {tmp_path}/proc/cpuinfo is not there"
     assert "/proc is not mounted" in outcome.failures["cpu.available"]
     assert "/proc is not mounted" in outcome.failures["memory.limit"]
+    assert all(tag in outcome.failures for tag in ("host.id", "load", "shm.size", "cwd.filesystem", *LIMITS))
 
 
 SHOW_FAILURES = """
 from runcontext.testing import ProviderContract, resolve_provider
 from runcontext_providers.host import HostProvider
-context = resolve_provider(HostProvider(), name="host")
-print(sorted(context.tags), sorted(context.outcomes["host"].failures), sep="\\n")
+outcome = resolve_provider(HostProvider(), name="host").outcomes["host"]
+print(outcome.status, sorted(outcome.tags), sorted(outcome.failures.items()), sep="\\n")
 """
 
 
@@ -274,7 +472,12 @@ def test_real_system_without_proc() -> None:
     )
     if "unshare" in done.stderr or "mount" in done.stderr:
         pytest.skip(f"/proc cannot be hidden here: {done.stderr.strip()}")
-    tags, failures = done.stdout.splitlines()
-    assert "'host.name'" in tags, done.stderr
+    assert not done.returncode, done.stderr
+    status, tags, failures = done.stdout.splitlines()
+    assert status == "captured"
+    assert "'host.name'" in tags
     assert "'os.description'" in tags
-    assert all(f"'{tag}'" in failures for tag in ("cpu.available", "memory.limit", "memory.total"))
+    assert "('cpu.available', 'absent: /proc/" in failures
+    assert "is not mounted" in failures
+    assert all(f"'{tag}'" in failures for tag in ("memory.limit", "memory.total", "load", *LIMITS))
+    assert "ended" not in failures.replace("or the process has ended", "")
