@@ -6,19 +6,16 @@ import contextlib
 import hashlib
 import os
 import re
-import shlex
 import time
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
-from urllib.parse import quote, unquote, urlsplit
 
 from importlib_metadata import Distribution, DistributionFinder, MetadataPathFinder
 
-from runcontext.redaction import redact_url
+from runcontext_providers._origins import Origin, UnreadableError, editable, from_index, noted_origin
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
-    from types import SimpleNamespace
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 _NUMBER = r"(?:0|[1-9][0-9]*)"
 _CANONICAL_VERSION = (
@@ -27,15 +24,6 @@ _CANONICAL_VERSION = (
     r"(?:\+[a-z0-9]+(?:\.[a-z0-9]+)*)?"
 )
 """A version in its normal form: the version specifiers specification, appendix "Parsing version strings"."""
-
-_ANY_VERSION = (
-    r"(?ai)v?(?:\d+!)?\d+(?:\.\d+)*"
-    r"(?:[-_.]?(?:alpha|a|beta|b|preview|pre|c|rc)[-_.]?\d*)?"
-    r"(?:-\d+|[-_.]?(?:post|rev|r)[-_.]?\d*)?"
-    r"(?:[-_.]?dev[-_.]?\d*)?"
-    r"(?:\+[a-z0-9]+(?:[-_.][a-z0-9]+)*)?"
-)
-"""A version in any form that installers accept after ``==``: the same appendix."""
 
 _NAME = r"[A-Za-z0-9](?:[A-Za-z0-9._]*[A-Za-z0-9])?"
 _FOLDER = re.compile(rf"({_NAME})-({_CANONICAL_VERSION})(?:-py\d+(?:\.\d+)?)?\.(?:dist|egg)-info")
@@ -46,11 +34,6 @@ _SETTLED_NS = 2_000_000_000
 """Within this time a folder may change again and keep its time of change: FAT counts in steps of 2 s."""
 
 _PROJECT_FILES = ("pyproject.toml", "setup.py", "setup.cfg")
-_PRINTABLE = "".join(map(chr, range(ord("!"), ord("~") + 1)))
-
-
-class _BrokenError(Exception):
-    """A distribution, or its origin, that cannot be read, and why."""
 
 
 class Package(NamedTuple):
@@ -58,14 +41,14 @@ class Package(NamedTuple):
 
     - ``name``: normalized, as in the specification "Names and normalization".
     - ``version``: in its normal form where the metadata folder is named so, else as the metadata states it.
-    - ``requirement``: the line of a requirements file that installs it, secrets redacted.
-    - ``redacted``: whether there was a secret in its origin.
+    - ``origin``: what installs it, and what is known of where it came from.
+    - ``metadata``: the path of its metadata; empty inside a zip file.
     """
 
     name: str
     version: str
-    requirement: str
-    redacted: bool = False
+    origin: Origin
+    metadata: str = ""
 
 
 class Installation(NamedTuple):
@@ -82,17 +65,35 @@ class Installation(NamedTuple):
     def sha256(self) -> str:
         r"""Identify the list, so that the same packages give the same hash on every machine.
 
-        What is hashed: a line ``name==version`` for every package, normalized names, the lines sorted by code
-        point, joined by ``\n`` with none at the end, in UTF-8. Where a package came from has no part in it.
+        What is hashed: a line ``name==version`` for every package, with ``@`` and the commit behind it for one that was
+        installed from a repository; normalized names, the lines sorted by code point, joined by ``\n`` with none at the
+        end, in UTF-8. Places have no part in it: addresses, folders, the path. Nor have the hashes of archives, which
+        not every installer notes, nor what is in the folder of an editable install, which is told beside it.
         """
-        lines = sorted(f"{package.name}=={package.version}" for package in self.packages)
+        lines = sorted(
+            f"{package.name}=={package.version}" + (f"@{package.origin.commit}" if package.origin.commit else "")
+            for package in self.packages
+        )
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
-    @property
-    def requirements(self) -> str:
-        """Give the lines of a requirements file that installs the packages, sorted by name."""
-        ordered = sorted(self.packages, key=lambda package: package.name)
-        return "".join(f"{package.requirement}\n" for package in ordered)
+    def requirements(self, remarks: Mapping[str, Sequence[str]]) -> str:
+        """Give the lines of a requirements file that installs the packages, sorted by name.
+
+        ``remarks`` are words that stand as a comment behind the package of that name.
+        """
+        lines = []
+        for package in sorted(self.packages, key=lambda package: package.name):
+            words = [f"{package.name}=={package.version}"] if package.origin.folder is not None else []
+            comment = _on_one_line(", ".join([*words, *remarks.get(package.name, ())]))
+            lines.append(
+                f"{package.origin.requirement}  # {comment}\n" if comment else f"{package.origin.requirement}\n"
+            )
+        return "".join(lines)
+
+
+def _on_one_line(comment: str) -> str:
+    # Whatever ends a line would begin a requirement.
+    return "".join(character if character.isprintable() else "?" for character in comment)
 
 
 class _Stamp(NamedTuple):
@@ -182,18 +183,17 @@ def _read_folder(entry: str, child: str) -> _Reading:
     files = _files(folder)
     if child.startswith("~"):
         message = "left behind by an installation that was interrupted"
-        raise _BrokenError(message)
+        raise UnreadableError(message)
     if not files & {"METADATA", "PKG-INFO"}:
         message = "no METADATA"
-        raise _BrokenError(message)
+        raise UnreadableError(message)
     named = _FOLDER.fullmatch(child)
     name, version = named.groups() if named else _stated(Distribution.at(folder))
     if "direct_url.json" in files:
-        return _with_origin(_normalized(name), version, Distribution.at(folder))
-    project = _project_of(entry, child)
-    if project is not None:
-        return Package(_normalized(name), version, _editable(_normalized(name), version, project)), None
-    return _from_index(_normalized(name), version), None
+        return _with_origin(name, version, Distribution.at(folder), folder)
+    name, project = _normalized(name), _project_of(entry, child)
+    origin = from_index(name, version) if project is None else editable(project)
+    return Package(name, version, origin, folder), None
 
 
 def _files(folder: str) -> frozenset[str]:
@@ -205,7 +205,7 @@ def _files(folder: str) -> frozenset[str]:
 
 def _read_distribution(distribution: Distribution) -> _Reading:
     name, version = _stated(distribution)
-    return _with_origin(_normalized(name), version, distribution)
+    return _with_origin(name, version, distribution, "")
 
 
 def _stated(distribution: Distribution) -> tuple[str, str]:
@@ -214,10 +214,10 @@ def _stated(distribution: Distribution) -> tuple[str, str]:
     name, version = str(metadata.get("Name", "")).strip(), str(metadata.get("Version", "")).strip()
     if not re.fullmatch(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?", name):
         message = f"its metadata has no valid name: {name!r}"
-        raise _BrokenError(message)
+        raise UnreadableError(message)
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9.!+_-]*", version):
         message = f"its metadata has no valid version: {version!r}"
-        raise _BrokenError(message)
+        raise UnreadableError(message)
     return name, version
 
 
@@ -236,61 +236,10 @@ def _project_of(entry: str, child: str) -> str | None:
     return None
 
 
-def _from_index(name: str, version: str) -> Package:
-    # ``==`` takes only versions of the specification; ``===`` is its way to name any other.
-    operator = "==" if re.fullmatch(_ANY_VERSION, version) else "==="
-    return Package(name, version, f"{name}{operator}{version}")
-
-
-def _with_origin(name: str, version: str, distribution: Distribution) -> _Reading:
+def _with_origin(name: str, version: str, distribution: Distribution, metadata: str) -> _Reading:
+    name = _normalized(name)
     try:
-        origin = distribution.origin
-        # A package that conda built names the folder where it was built, on another machine.
-        if origin is None or (distribution.read_text("INSTALLER") or "").strip() == "conda":
-            return _from_index(name, version), None
-        return _from_origin(name, version, origin), None
+        origin, flaw = noted_origin(name, version, distribution), None
     except Exception as error:  # noqa: BLE001 - however broken the origin is, the package is there
-        return _from_index(name, version), f"its origin cannot be read from direct_url.json: {error}"
-
-
-def _from_origin(name: str, version: str, origin: SimpleNamespace) -> Package:
-    """Write the requirement of an origin (PEP 610; the specification "Direct URL Data Structure")."""
-    url = redact_url(origin.url)
-    redacted = url != origin.url
-    if hasattr(origin, "vcs_info"):
-        url = f"{origin.vcs_info.vcs}+{url}@{origin.vcs_info.commit_id}"
-    elif getattr(getattr(origin, "dir_info", None), "editable", False):
-        return Package(name, version, _editable(name, version, _path_of(origin.url)))
-    fragment = "&".join(_fragments(origin))
-    requirement = f"{name} @ {url}#{fragment}" if fragment else f"{name} @ {url}"
-    return Package(name, version, _one_line(requirement), redacted)
-
-
-def _fragments(origin: SimpleNamespace) -> Iterator[str]:
-    archive: SimpleNamespace | None = getattr(origin, "archive_info", None)
-    hashes: SimpleNamespace | None = getattr(archive, "hashes", None)
-    older_hash: str | None = getattr(archive, "hash", None)
-    if hashes is not None:
-        yield from (f"{algorithm}={digest}" for algorithm, digest in sorted(vars(hashes).items()))
-    elif older_hash:
-        yield older_hash
-    if getattr(origin, "subdirectory", None):
-        yield f"subdirectory={origin.subdirectory}"
-
-
-def _editable(name: str, version: str, path: str) -> str:
-    if not path.isprintable():
-        message = f"the path {path!r} cannot be written in a requirements file"
-        raise _BrokenError(message)
-    return f"-e {shlex.quote(path)}  # {name}=={version}"
-
-
-def _path_of(url: str) -> str:
-    path = unquote(urlsplit(url).path)
-    return path.lstrip("/") if os.name == "nt" else path
-
-
-def _one_line(requirement: str) -> str:
-    """Percent-encode what would end the requirement or its line: blanks, control characters, non-ASCII."""
-    name, _, url = requirement.partition(" @ ")
-    return f"{name} @ {quote(url, safe=_PRINTABLE)}"
+        origin, flaw = from_index(name, version), f"its origin cannot be read from direct_url.json: {error}"
+    return Package(name, version, origin, metadata), flaw

@@ -5,11 +5,15 @@ from __future__ import annotations
 import os
 import platform
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from runcontext import Attachment, NotInContext, current_program
+from runcontext_providers._editable_repositories import remarks_on_editables
+from runcontext_providers._environments import environment
+from runcontext_providers._imported_packages import imported_packages
+from runcontext_providers._lock_files import lock_files
 from runcontext_providers._packages import Installation, installed
+from runcontext_providers._record_check import Comparison, compared
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -25,13 +29,18 @@ class PythonProvider:
 
     The runtime is that of the interpreter which runs this provider: in the companion the program's own.
     Packages are those of the program's import path, in its order, never those of the companion's.
+
+    Args:
+        comparison_seconds: how long the packages' files may be compared with what was installed.
     """
 
     placement: Placement = "companion"
 
-    def __init__(self) -> None:
-        """Start with nothing known: packages are listed when asked for."""
+    def __init__(self, *, comparison_seconds: float = 0.25) -> None:
+        """Start with nothing known: packages are listed and compared when asked for."""
+        self._comparison_seconds = comparison_seconds
         self._installation: Installation | None = None
+        self._comparison: Comparison | None = None
 
     def in_context(self) -> bool:
         """Say yes to a Python program; raise NotInContext with the reason for any other command."""
@@ -47,27 +56,70 @@ class PythonProvider:
         A distribution that cannot be read is in neither count nor hash, and is named as the failure of
         ``python.packages.broken``, which is no fact otherwise.
         """
-        self._installation = None
+        self._installation = self._comparison = None
         return {
             "process.runtime.name": sys.implementation.name,
             "process.runtime.version": platform.python_version(),
-            "python.environment": lambda: _environment(current_program().executable),
-            "python.packages.count": lambda: str(len(self._packages().packages)),
-            "python.packages.sha256": lambda: self._packages().sha256,
+            "python.build": _build,
+            "python.environment": lambda: environment(current_program().executable, sys.base_prefix),
+            "python.lockfile": _lock_files,
+            **self._counted(),
+            "python.packages.modified": self._modified,
             "python.packages.broken": self._broken,
         }
+
+    def tags_at_end(self) -> Mapping[str, TagValue]:
+        """Give what is installed by the end, and which of it the program has imported."""
+        self._installation = None
+        return {**self._counted(), "python.packages.imported": self._imported}
 
     def attachments(self) -> Iterable[Attachment]:
         """Give ``packages.txt``: a requirements file that installs the packages, from where they came."""
         installation = self._packages()
-        redacted = sum(package.redacted for package in installation.packages)
-        yield Attachment("packages.txt", installation.requirements.encode(), redacted=redacted)
+        remarks = remarks_on_editables(installation.packages)
+        for name, (file, *others) in self._compared().modified.items():
+            more = f" and {len(others)} more" if others else ""
+            remarks[name] = [*remarks.get(name, ()), f"modified: {file}{more}"]
+        redacted = sum(package.origin.redacted for package in installation.packages)
+        yield Attachment("packages.txt", installation.requirements(remarks).encode(), redacted=redacted)
 
     def _packages(self) -> Installation:
         # Count, hash and file describe one moment.
         if self._installation is None:
             self._installation = installed(_import_path(current_program()))
         return self._installation
+
+    def _compared(self) -> Comparison:
+        if self._comparison is None:
+            self._comparison = compared(self._packages().packages, seconds=self._comparison_seconds)
+        return self._comparison
+
+    def _counted(self) -> dict[str, TagValue]:
+        return {
+            "python.packages.count": lambda: str(len(self._packages().packages)),
+            "python.packages.sha256": lambda: self._packages().sha256,
+        }
+
+    def _imported(self) -> str:
+        found = imported_packages(current_program().imported, self._packages().packages)
+        if not found:
+            message = "the program has imported nothing of an installed distribution"
+            raise NotInContext(message)
+        return ",".join(f"{package.name}=={package.version}" for package in found)
+
+    def _modified(self) -> str:
+        comparison = self._compared()
+        names = ",".join(sorted(comparison.modified))
+        if comparison.compared < comparison.packages:
+            message = (
+                f"only {comparison.compared} of {comparison.packages} packages could be compared with their RECORD "
+                f"within {self._comparison_seconds:g} s; modified among them: {names or 'none'}"
+            )
+            raise NotInContext(message)
+        if not names:
+            message = f"all {comparison.packages} packages are as they were installed, as far as their RECORD tells"
+            raise NotInContext(message)
+        return names
 
     def _broken(self) -> None:
         broken = self._packages().broken
@@ -87,28 +139,16 @@ def _import_path(program: Program) -> Iterator[str]:
             yield os.path.normpath(os.path.join(program.cwd, entry))
 
 
-def _environment(executable: str) -> str:
-    """Give kind and folder of the environment that interpreter ``executable`` belongs to, as ``venv /path``.
-
-    The kind is read from what each tool leaves in its environments: pyvenv.cfg (the ``venv`` module; its
-    ``uv`` key, uv's own), conda-meta (conda; conda-meta/pixi, pixi's own), and poetry's cache folder.
-    ``system`` is none of them.
-    """
-    # Where an interpreter looks for its pyvenv.cfg: beside itself, else one folder above.
-    folders = list(Path(executable).parents[:2]) if executable else []
-    for folder in folders:
-        if (folder / "pyvenv.cfg").is_file():
-            return f"{_kind_of_venv(folder)} {folder}"
-    prefix = Path(sys.base_prefix)
-    for folder in (*folders, prefix):
-        if (folder / "conda-meta").is_dir():
-            return f"{'pixi' if (folder / 'conda-meta' / 'pixi').exists() else 'conda'} {folder}"
-    return f"system {prefix}"
+def _build() -> str:
+    """Give the compiler of this Python, and what is not as usual in its build."""
+    # A debug build counts all references; the name of the other is in its version: "What's New In Python 3.13".
+    unusual = {"debug": hasattr(sys, "gettotalrefcount"), "free-threaded": "free-threading build" in sys.version}
+    return ", ".join([platform.python_compiler(), *(name for name, is_so in unusual.items() if is_so)])
 
 
-def _kind_of_venv(folder: Path) -> str:
-    lines = (folder / "pyvenv.cfg").read_text("utf-8", errors="replace").splitlines()
-    keys = {line.partition("=")[0].strip().lower() for line in lines if "=" in line}
-    if "uv" in keys:
-        return "uv"
-    return "poetry" if folder.parent.name == "virtualenvs" and "pypoetry" in folder.parts else "venv"
+def _lock_files() -> str:
+    found = lock_files(current_program())
+    if found is None:
+        reason = "no lock file and no requirements*.txt from the main file's folder up to the project's root"
+        raise NotInContext(reason)
+    return found

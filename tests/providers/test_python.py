@@ -8,6 +8,7 @@ import os
 import platform
 import subprocess
 import sys
+import sysconfig
 import time
 import zipfile
 from pathlib import Path
@@ -20,6 +21,7 @@ from packaging.requirements import Requirement
 from runcontext.program import Program
 from runcontext.record import OutcomeStatus
 from runcontext.testing import ProviderContract, resolve_provider
+from runcontext_providers._environments import environment
 from runcontext_providers._packages import installed
 from runcontext_providers.python import PythonProvider
 
@@ -99,6 +101,14 @@ def test_this_interpreter(tmp_path: Path) -> None:
     assert context.tags["python.packages.count"] == str(len(expected))
 
 
+def test_build_of_this_interpreter(tmp_path: Path) -> None:
+    """The build is told by its compiler, and by what is not as usual in it, as sysconfig knows it."""
+    words = described(tmp_path, tmp_path).tags["python.build"].split(", ")
+    assert words[0] == platform.python_compiler()
+    assert ("debug" in words) == bool(sysconfig.get_config_var("Py_DEBUG"))
+    assert ("free-threaded" in words) == bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
+
+
 def test_command_that_is_no_python() -> None:
     """Of any other command nothing is guessed, and the reason says how to get these facts."""
     program = Program(pid=os.getpid(), is_python=False)
@@ -132,13 +142,25 @@ def test_same_packages_same_hash(tmp_path: Path) -> None:
     assert hashes[0] != hashes[2]
 
 
+def test_a_commit_has_part_in_the_hash(tmp_path: Path) -> None:
+    """Of two commits the version is often the same: what was built from a repository is hashed with its commit."""
+    url = {"url": "https://h/r.git", "vcs_info": {"vcs": "git", "commit_id": COMMIT}}
+    other = {"url": "ssh://git@mirror/r", "vcs_info": {"vcs": "git", "commit_id": COMMIT}}
+    later = {"url": "https://h/r.git", "vcs_info": {"vcs": "git", "commit_id": COMMIT[::-1]}}
+    for name, origin in {"one": url, "two": other, "three": later}.items():
+        distribution(tmp_path / name, "demo", origin=origin)
+    hashes = [described(tmp_path, tmp_path / name).tags["python.packages.sha256"] for name in ("one", "two", "three")]
+    assert hashes[0] == hashes[1] == hashlib.sha256(f"demo==1.0@{COMMIT}".encode()).hexdigest()
+    assert hashes[0] != hashes[2]
+
+
 def test_first_on_the_path_wins(tmp_path: Path) -> None:
     """Of two versions on the path the one that is imported counts, however its name is spelled."""
     distribution(tmp_path / "user", "demo_pkg", "2.0")
     distribution(tmp_path / "system", "Demo.Pkg", "1.0", folder="Demo.Pkg-1.0.dist-info")
     context = described(tmp_path, tmp_path / "user", tmp_path / "system", tmp_path / "user")
     assert requirements(context) == ["demo-pkg==2.0"]
-    assert not context.outcomes["python"].failures
+    assert "python.packages.broken" not in context.outcomes["python"].failures
 
 
 def test_relative_entries_and_the_empty_one(tmp_path: Path) -> None:
@@ -410,6 +432,8 @@ def test_modules_beside_the_script_are_not_imported(tmp_path: Path) -> None:
     [
         ("env", "home = /usr/bin\ninclude-system-site-packages = false\n", "venv"),
         ("env", "home = /usr/bin\nuv = 0.9.1\nversion_info = 3.12.1\n", "uv"),
+        ("env", "home = /usr/bin\nvirtualenv = 20.26.2\n", "virtualenv"),
+        ("virtualenvs/demo-Xy12", "home = /usr/bin\nvirtualenv = 20.26.2\n", "virtualenv"),
         ("pypoetry/virtualenvs/demo-Xy12-py3.11", "home = /usr/bin\nvirtualenv = 20.26\n", "poetry"),
     ],
 )
@@ -422,6 +446,16 @@ def test_virtual_environments(tmp_path: Path, name: str, config: str, kind: str)
     assert context.tags["python.environment"] == f"{kind} {folder}"
 
 
+def test_virtual_environment_of_pipenv(tmp_path: Path) -> None:
+    """Pipenv notes in the environment which project it is for."""
+    folder = tmp_path / "virtualenvs/demo-Xy12"
+    (folder / "bin").mkdir(parents=True)
+    (folder / "pyvenv.cfg").write_text("home = /usr/bin\nvirtualenv = 20.26.2\n")
+    (folder / ".project").write_text("/home/ada/demo")
+    context = described(tmp_path, tmp_path, executable=str(folder / "bin/python"))
+    assert context.tags["python.environment"] == f"pipenv {folder}"
+
+
 @pytest.mark.parametrize(("file", "kind"), [("history", "conda"), ("pixi", "pixi")])
 def test_conda_environments(tmp_path: Path, file: str, kind: str) -> None:
     """A conda-meta folder is conda's, unless pixi left its own file there."""
@@ -431,12 +465,14 @@ def test_conda_environments(tmp_path: Path, file: str, kind: str) -> None:
     assert context.tags["python.environment"] == f"{kind} {tmp_path / 'env'}"
 
 
-@pytest.mark.skipif((Path(sys.base_prefix) / "conda-meta").is_dir(), reason="this interpreter is itself one of conda's")
 @pytest.mark.parametrize("executable", ["", "/nowhere/bin/python"])
-def test_system_interpreter(tmp_path: Path, executable: str) -> None:
-    """An interpreter in no environment is the system's, under its own prefix."""
-    context = described(tmp_path, tmp_path, executable=executable)
-    assert context.tags["python.environment"] == f"system {Path(sys.base_prefix)}"
+def test_interpreter_in_no_environment(tmp_path: Path, executable: str) -> None:
+    """Outside every environment it is the system's Python, or one of pyenv's, under its own prefix."""
+    prefix = tmp_path / "root/versions/3.12.1"
+    prefix.mkdir(parents=True)
+    assert environment(executable, str(prefix)) == f"system {prefix}"
+    (tmp_path / "root/shims").mkdir()
+    assert environment(executable, str(prefix)) == f"pyenv {prefix}"
 
 
 def test_real_virtual_environment(tmp_path: Path) -> None:
@@ -454,4 +490,4 @@ def test_three_hundred_packages_are_listed_from_their_folders(tmp_path: Path) ->
         (info / "METADATA").write_bytes(b"\xff")
     context = described(tmp_path, tmp_path / "site")
     assert context.tags["python.packages.count"] == "300"
-    assert not context.outcomes["python"].failures
+    assert "python.packages.broken" not in context.outcomes["python"].failures
