@@ -146,7 +146,7 @@ class Settings:
     @property
     def redact(self) -> list[str]:
         """Regular expressions of what is secret beyond what is known to be; only those that can be used."""
-        given = self._read("RUNCONTEXT_REDACT", _patterns, "a regular expression, or a list of them", [])
+        given: list[str] = self._read("RUNCONTEXT_REDACT", _patterns, "a regular expression, or a list of them", [])
         return [each for number, each in enumerate(given, 1) if _is_pattern(number, each)]
 
     @property

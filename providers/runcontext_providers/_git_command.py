@@ -10,7 +10,8 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import IO, NamedTuple, cast
 
 from runcontext.redaction import redact_text
@@ -38,20 +39,26 @@ _SET_VARIABLES = {
 }
 _OPTIONS = (
     "--no-pager",
-    "--literal-pathspecs",
     *("-c", "core.fsmonitor=false"),
     *("-c", f"core.hooksPath={os.devnull}"),
     *("-c", "diff.autoRefreshIndex=false"),
     *("-c", "diff.relative=false"),
     *("-c", "diff.suppressBlankEmpty=false"),
     *("-c", "core.quotePath=true"),
+    # git-lfs copies each file that it is asked about to below `.git`; what it would say is computed in _git_lfs.py.
+    *("-c", "filter.lfs.clean="),
+    *("-c", "filter.lfs.process="),
+    *("-c", "filter.lfs.required=false"),
 )
 _READ_SIZE = 1 << 16
 _PIPE_SIZE = 1 << 20  # the most that a pipe holds: pipe(7), /proc/sys/fs/pipe-max-size
-_KEPT_BYTES = 64 << 20
+KEPT_BYTES = 64 << 20
+"""What is kept of an answer, unless said."""
+
 _REASON_LENGTH = 500
 _KILL_SECONDS = 1.0
 _AT_ONCE = 2
+_NOTHING_GIVEN: Mapping[str, bytes] = MappingProxyType({})
 
 
 class GitError(Exception):
@@ -110,12 +117,18 @@ class GitCommand:
         self._deadline = time.monotonic() + budget
 
     def ask(
-        self, folder: str, questions: Mapping[str, Sequence[str]], *, keep: int = _KEPT_BYTES
+        self,
+        folder: str,
+        questions: Mapping[str, Sequence[str]],
+        *,
+        keep: int = KEPT_BYTES,
+        given: Mapping[str, bytes] = _NOTHING_GIVEN,
     ) -> dict[str, GitAnswer]:
         """Run a git process in ``folder`` for each question and give the answers by their names.
 
-        At most ``keep`` bytes of each answer are kept. Raises NoGit where the binary cannot be run; that a process
-        failed, or was killed with its process group for being late, is in its answer.
+        At most ``keep`` bytes of each answer are kept. ``given`` is what a question's process reads from its standard
+        input. Raises NoGit where the binary cannot be run; that a process failed, or was killed with its process group
+        for being late, is in its answer.
         """
         waiting = list(questions)
         calls: dict[str, _Call] = {}
@@ -124,7 +137,7 @@ class GitCommand:
                 while (left := self._deadline - time.monotonic()) > 0:
                     while waiting and sum(call.is_under_way for call in calls.values()) < _AT_ONCE:
                         name = waiting.pop(0)
-                        calls[name] = _Call(self._start(folder, questions[name]), keep, selector)
+                        calls[name] = _Call(self._start(folder, questions[name], given.get(name)), keep, selector)
                     if not selector.get_map():
                         break
                     for key, _ in selector.select(left):
@@ -140,24 +153,30 @@ class GitCommand:
             for name, words in questions.items()
         }
 
-    def _start(self, folder: str, arguments: Sequence[str]) -> subprocess.Popen[bytes]:
+    @property
+    def is_late(self) -> bool:
+        """Whether the budget is spent."""
+        return time.monotonic() > self._deadline
+
+    def _start(self, folder: str, arguments: Sequence[str], given: bytes | None) -> subprocess.Popen[bytes]:
         # Not through git.Git.execute: it adds to the environment but takes nothing out of it, and its time-out
         # kills the processes it finds by `ps`, not the process group.
         command = [self._executable, *_OPTIONS, *_safe_directories(), "-C", folder, *arguments]
-        try:
-            return subprocess.Popen(
-                command,
-                cwd="/",
-                env=_environment(),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                bufsize=0,
-                start_new_session=True,
-            )
-        except OSError as error:
-            message = f"{self._executable} cannot be run: {error.strerror}"
-            raise NoGit(message) from error
+        with _file_of(given) as stdin:
+            try:
+                return subprocess.Popen(
+                    command,
+                    cwd="/",
+                    env=_environment(),
+                    stdin=stdin,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.PIPE,
+                    bufsize=0,
+                    start_new_session=True,
+                )
+            except OSError as error:
+                message = f"{self._executable} cannot be run: {error.strerror}"
+                raise NoGit(message) from error
 
 
 class _Call:
@@ -256,6 +275,25 @@ class _Call:
             reason = f"{command}: an answer of {self._size} bytes"
         whole = bytes(self._stdout) if self._size <= self._keep else None
         return GitAnswer(returncode, whole, self._size, self._digest.hexdigest(), reason)
+
+
+@contextlib.contextmanager
+def _file_of(given: bytes | None) -> Iterator[int]:
+    # A file and no pipe: nobody has to write while git reads, and a git that reads nothing blocks nobody.
+    if given is None:
+        yield subprocess.DEVNULL
+        return
+    import tempfile
+
+    with contextlib.ExitStack() as stack:
+        try:
+            file = stack.enter_context(tempfile.TemporaryFile())
+            file.write(given)
+            file.seek(0)
+        except OSError as error:
+            message = f"no temporary file for what git is to read: {error.strerror}"
+            raise GitError(message) from error
+        yield file.fileno()
 
 
 def _environment() -> dict[str, str]:

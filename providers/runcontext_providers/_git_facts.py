@@ -1,62 +1,42 @@
-"""Each fact about a repository, as git tells it, or as its files do where there is no git."""
+"""Each fact about a repository, as git tells it."""
 
 from __future__ import annotations
 
+import contextlib
 import os
+import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from runcontext import Attachment, NotInContext
-from runcontext_providers._git_command import GitCommand, GitError
-from runcontext_providers._gitpython import read_branch, read_commit, read_configuration
-from runcontext_providers._patch import PATCH_COMMAND, without_secrets
+from runcontext_providers._git_command import KEPT_BYTES, GitAnswer, GitCommand, GitError
+from runcontext_providers._git_looks import Index, look_into_index, may_have_tags
+from runcontext_providers._git_objects import algorithm_of, identify
+from runcontext_providers._git_questions import (
+    ATTRIBUTES,
+    EMPTY_TREE,
+    FLAGS,
+    FLAGS_OF_COMMIT,
+    FLAGS_OF_WORK_TREE,
+    HEAD,
+    INSIDE,
+    PUSHED,
+    QUESTIONS,
+    UNTRACKED_FILES,
+)
+from runcontext_providers._git_status import Change, Status
 from runcontext_providers._repository import Repository, is_tracked, marked_folder, refusal
 
-_PATCH = "git.patch"
-_NO_COMMIT = "no commit yet"
+PATCH = "git.patch"
+UNTRACKED = "untracked.json"
 NO_REMOTES = "no remotes"
+DETACHED = "detached HEAD"
+_NO_COMMIT = "no commit yet"
 _NO_WORK_TREE = "a bare repository has no work tree"
-_DETACHED = "detached HEAD"
-# git stops at the first that it cannot tell, so what is always there stands first: a bare repository has no top folder,
-# and HEAD names no commit before the first one. Whether that commit has the main file is asked last: a process of its
-# own, `git ls-files`, is then needed only for a file that it has not.
-_FLAGS = (
-    "rev-parse",
-    "--is-bare-repository",
-    "--is-shallow-repository",
-    "--absolute-git-dir",
-    "--git-common-dir",
-    "--show-toplevel",
-    "HEAD",
-    "--symbolic-full-name",
-    "HEAD",
-)
-_FLAGS_OF_WORK_TREE, _FLAGS_OF_COMMIT = 5, 7
-_HEAD = ("rev-parse", "--verify", "HEAD")
-_BRANCH = ("symbolic-ref", "--short", "--quiet", "HEAD")
-_STATUS = (
-    "status",
-    "--porcelain=v2",
-    "--branch",
-    "-z",
-    "--untracked-files=normal",
-    "--ignore-submodules=untracked",
-    "--no-renames",
-    "--no-ahead-behind",
-)
-_SUPERPROJECT = ("rev-parse", "--show-superproject-working-tree")
-_DESCRIBE = ("describe", "--tags", "HEAD")
-_PUSHED = ("for-each-ref", "--contains", "HEAD", "--count=1", "--format=%(refname)", "refs/remotes")
-_CONFIGURATION = (
-    "config",
-    "-z",
-    "--get-regexp",
-    r"^(remote\..*\.url|branch\..*\.remote|core\.sparsecheckout)$",
-)
-# The empty tree's name depends on the repository's hash function.
-_EMPTY_TREE = ("hash-object", "-t", "tree", os.devnull)
+# No more places are named to git, which then looks through the whole work tree once more.
+_MOST_PLACES = 200
 # What lies in a repository's folder while an operation is under way, as `git status` looks for it:
 # wt_status_get_state in git's wt-status.c.
 _UNDER_WAY = {
@@ -81,34 +61,43 @@ class Facts(Protocol):
     def root(self) -> str: ...
     def tracked(self) -> str: ...
     def describe(self) -> str: ...
+    def commit_time(self) -> str: ...
     def pushed(self) -> str: ...
     def state(self) -> str: ...
-    def patch(self, cap: int) -> Attachment | None: ...
+    def submodules(self) -> str: ...
+    def lfs(self) -> str: ...
+    def tree(self) -> str: ...
+    def attachments(self, patch_cap: int) -> Iterable[Attachment]: ...
 
 
 class GitsAnswers:
-    """The facts as git tells them: all questions are put at once, and none twice."""
+    """The facts as git tells them: all questions are put at once, and none twice.
 
-    def __init__(self, repository: Repository, command: GitCommand) -> None:
+    ``wanted`` names the questions to put at once, all unless said; any other is put when its answer is needed.
+    """
+
+    def __init__(self, repository: Repository, command: GitCommand, wanted: Collection[str] = QUESTIONS) -> None:
         self._repository = repository
-        self._command = command
-        self._answers = command.ask(repository.root, _questions(repository))
+        self.command = command
+        self._inside: dict[str, GitsAnswers] = {}
+        self.lfs_changes: frozenset[str] = frozenset()
+        self._answers = command.ask(repository.root, self._questions(wanted))
         self._flags = self._answers["flags"].lines
         if not self._flags:
             raise refusal(self._answers["flags"], f"{_marker(repository.root)}: ")
         _refuse_another(repository.root, self._flags)
 
     def commit(self) -> str:
-        return _of_some_commit(self._head[0])
+        return of_some_commit(self.head[0])
 
     def branch(self) -> str:
-        name = self._head[1]
+        name = self.head[1]
         if name is None:
-            raise NotInContext(_DETACHED)
+            raise NotInContext(DETACHED)
         return name
 
     def configuration(self) -> Mapping[str, list[str]]:
-        answer = self._answers["configuration"]
+        answer = self._answer("configuration")
         if answer.returncode == 1:
             return {}
         values = defaultdict(list)
@@ -118,10 +107,10 @@ class GitsAnswers:
         return values
 
     def is_dirty(self) -> bool:
-        return self._status.changed > 0
+        return self.status.is_dirty
 
     def untracked(self) -> str:
-        return str(self._status.untracked)
+        return str(len(self.status.untracked))
 
     def root(self) -> str:
         return self._flags[4] if self._has_work_tree else self._flags[2]
@@ -136,23 +125,27 @@ class GitsAnswers:
             return "false"
         is_in_commit = self._answers["flags"].returncode == 0
         return as_boolean(
-            (is_in_commit and path not in self._status.removed)
-            or is_tracked(main_file, self._repository.root, self._command)
+            (is_in_commit and not self.status.has_removed(path))
+            or is_tracked(main_file, self._repository.root, self.command)
         )
 
     def describe(self) -> str:
         self.commit()
-        answer = self._answers["describe"]
-        if any(words in answer.reason for words in ("No names found", "No tags can describe")):
+        answer = self._answers.get("describe")
+        if answer is None or any(words in answer.reason for words in ("No names found", "No tags can describe")):
             reason = "no tag on HEAD or before it"
             raise NotInContext(reason)
         return answer.text().removesuffix("\n")
+
+    def commit_time(self) -> str:
+        self.commit()
+        return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(int(self._tree_and_time[1])))
 
     def pushed(self) -> str:
         if not remotes_of(self.configuration()):
             raise NotInContext(NO_REMOTES)
         self.commit()
-        return as_boolean(self._command.ask(self._repository.root, {"pushed": _PUSHED})["pushed"].text())
+        return as_boolean(self.ask(PUSHED).text())
 
     def state(self) -> str:
         words = [word for word, holds in self._states() if holds]
@@ -161,61 +154,148 @@ class GitsAnswers:
             raise NotInContext(reason)
         return ",".join(words)
 
-    def patch(self, cap: int) -> Attachment | None:
-        try:
-            return self._patch(cap) if self.is_dirty() else None
-        except NotInContext:
-            return None
-        except GitError as error:
-            return Attachment(_PATCH, None, reason=str(error))
+    def submodules(self) -> str:
+        from runcontext_providers._git_submodules import submodules_of
 
-    def _patch(self, cap: int) -> Attachment:
-        commit = self._head[0] or self._command.ask(self.root(), {"tree": _EMPTY_TREE})["tree"].text().strip()
-        question = {"diff": (*PATCH_COMMAND, commit, "--")}
-        answer = self._command.ask(self.root(), question, keep=cap)["diff"]
-        if answer.returncode == 0 and answer.stdout is None:
-            reason = f"the patch is over its cap of {cap} bytes"
-            return Attachment(_PATCH, None, reason, answer.size_bytes, answer.sha256)
-        if not answer.output():
-            reason = "what was changed is inside submodules, or was undone since"
-            return Attachment(_PATCH, None, reason)
-        safe = without_secrets(answer.output(), self.root())
-        remarks = "; ".join(safe.remarks) or None
-        if not safe.content:
-            return Attachment(_PATCH, None, remarks, answer.size_bytes, answer.sha256, safe.redacted)
-        return Attachment(_PATCH, safe.content, remarks, redacted=safe.redacted)
+        _ = self.status
+        listed = self._answer("index").text() if self._index.has_submodules else ""
+        return submodules_of(self.root(), listed, self.status, lambda path: self.inside(path).head[0])
+
+    def lfs(self) -> str:
+        from runcontext_providers._git_lfs import pointers_among
+
+        _ = self.status
+        listed = self._answer("lfs").text() if self._index.has_attributes else ""
+        return pointers_among(self.root(), listed.split("\0")[:-1])
+
+    def tree(self) -> str:
+        if self.status.is_clean and self.head[0] is not None:
+            return self._tree_and_time[0]
+        from runcontext_providers._git_tree import WorkTree, hash_tree
+
+        is_unborn = self.head[0] is None
+        tree = self.empty_tree() if is_unborn else self._tree_and_time[0]
+        return hash_tree(
+            WorkTree(
+                root=self.root(),
+                tree=None if is_unborn else tree,
+                algorithm=algorithm_of(tree),
+                changes=self.status.changes,
+                untracked=self.untracked_paths,
+                drivers=frozenset(key.split(".", 1)[1].rpartition(".")[0] for key in self._filters()),
+                lfs=self.lfs_changes | self._kept_by_lfs(self.untracked_paths),
+                tells_executables=self.configuration().get("core.filemode", ["true"])[-1].lower() in _TRUE,
+                state_inside=self.state_inside,
+            ),
+            self.command,
+        )
+
+    def attachments(self, patch_cap: int) -> Iterator[Attachment]:
+        from runcontext_providers._git_attachments import attachments_of
+
+        return attachments_of(self, patch_cap)
+
+    def ask(self, question: tuple[str, ...], *, keep: int = KEPT_BYTES, given: bytes | None = None) -> GitAnswer:
+        """Put one more question, in the root; the arguments are those of ``GitCommand.ask``."""
+        return self.command.ask(self.root(), {"": question}, keep=keep, given={} if given is None else {"": given})[""]
+
+    def inside(self, path: str) -> GitsAnswers:
+        """Give the facts of a repository inside this one, at ``path`` from the root."""
+        if path not in self._inside:
+            root = os.path.realpath(os.path.join(self.root(), path))
+            self._inside[path] = GitsAnswers(Repository(root, None, None), self.command, INSIDE)
+        return self._inside[path]
+
+    def state_inside(self, path: str) -> tuple[str | None, str | None]:
+        """Give the commit of a repository inside this one, and a hash of its tree where that is not the commit's."""
+        inside = self.inside(path)
+        return inside.head[0], None if inside.status.is_clean and inside.head[0] else inside.tree()
+
+    def empty_tree(self) -> str:
+        """Name the tree that has no files."""
+        return self.ask(EMPTY_TREE).text().strip()
 
     @property
     def _has_work_tree(self) -> bool:
-        return len(self._flags) >= _FLAGS_OF_WORK_TREE
+        return len(self._flags) >= FLAGS_OF_WORK_TREE
 
     @cached_property
-    def _status(self) -> _Status:
-        answer = self._answers["status"]
+    def status(self) -> Status:
+        """What `git status` told; raises NotInContext where there is no work tree, and GitError where it failed."""
+        answer = self._answer("status")
         if "must be run in a work tree" in answer.reason:
             raise NotInContext(_NO_WORK_TREE)
-        status = _Status.of(answer.text())
+        status = Status.of(answer.text())
         if status.branch == "(unknown)":
             # So git calls it where HEAD's reference holds no commit, as after a crash; all files then seem new.
             message = "git status: the reference that HEAD names is broken"
             raise GitError(message)
-        return status
+        self.lfs_changes = self._kept_by_lfs([change.path for change in status.changes if change.is_changed_file])
+        return status._replace(changes=tuple(filter(None, map(self._corrected, status.changes))))
 
     @cached_property
-    def _head(self) -> tuple[str | None, str | None]:
+    def head(self) -> tuple[str | None, str | None]:
         """The commit, None before the first, and the branch, None where detached: by `git status`, or else without."""
-        if not self._answers["status"].reason:
-            return self._status.commit, self._status.branch
-        if len(self._flags) >= _FLAGS_OF_COMMIT:
-            commit, branch = self._flags[_FLAGS_OF_WORK_TREE:_FLAGS_OF_COMMIT]
+        if not self._answer("status").reason:
+            return self.status.commit, self.status.branch
+        if len(self._flags) >= FLAGS_OF_COMMIT:
+            commit, branch = self._flags[FLAGS_OF_WORK_TREE:FLAGS_OF_COMMIT]
             return commit, None if branch == "HEAD" else branch.removeprefix("refs/heads/")
-        answers = self._command.ask(self._repository.root, {"commit": _HEAD, "branch": _BRANCH})
+        answers = self.command.ask(self._repository.root, HEAD)
         is_unborn = "Needed a single revision" in answers["commit"].reason
         is_detached = answers["branch"].returncode == 1
         return (
             None if is_unborn else answers["commit"].text().strip(),
             None if is_detached else answers["branch"].text().strip(),
         )
+
+    @cached_property
+    def untracked_paths(self) -> tuple[str, ...]:
+        """Each untracked file, and each untracked repository with a slash at its end."""
+        # Of a folder in the place of a tracked file `git status` says only that the file is gone.
+        gone = (f"{change.path}/" for change in self.status.changes if change.is_gone)
+        replaced = (path for path in gone if os.path.isdir(os.path.join(self.root(), path)))
+        places = [*self.status.untracked, *replaced]
+        if not places:
+            return ()
+        named = [f":(literal){place}" for place in places] if len(places) <= _MOST_PLACES else []
+        return tuple(sorted(self.ask((*UNTRACKED_FILES, *named)).text().split("\0")[:-1]))
+
+    @cached_property
+    def _tree_and_time(self) -> tuple[str, str]:
+        tree, seconds = self._answer("commit").text().split("\n")[1].split(" ")
+        return tree, seconds
+
+    def _answer(self, name: str) -> GitAnswer:
+        if name not in self._answers:
+            self._answers[name] = self.ask(QUESTIONS[name])
+        return self._answers[name]
+
+    def _filters(self) -> Iterator[str]:
+        return (key for key in self.configuration() if key.startswith("filter."))
+
+    def _corrected(self, change: Change) -> Change | None:
+        """Give what is left of a change, since git takes each touched file that Git LFS keeps for changed."""
+        if change.has_changes_inside:
+            with contextlib.suppress(NotInContext, GitError):
+                return change if self.inside(change.path).status.is_dirty else change.without_changes_inside()
+        if change.path not in self.lfs_changes or change.mode != change.index_mode:
+            return change
+        from runcontext_providers._git_lfs import pointer_of
+
+        pointer = pointer_of(os.path.join(self.root(), change.path), lambda: self.command.is_late)
+        if identify(algorithm_of(change.index_id), b"blob", pointer) != change.index_id:
+            return change
+        return change.as_in_index()
+
+    def _kept_by_lfs(self, paths: Sequence[str]) -> frozenset[str]:
+        """Give those of ``paths`` that have the attribute filter=lfs."""
+        may_be_kept = self._index.has_attributes or any(path.endswith(".gitattributes") for path in paths)
+        if not paths or not may_be_kept:
+            return frozenset()
+        given = os.fsencode("".join(f"{path}\0" for path in paths))
+        told = self.ask(ATTRIBUTES, given=given).text().split("\0")[:-1]
+        return frozenset(path for path, value in zip(told[::3], told[2::3], strict=True) if value == "lfs")
 
     def _states(self) -> Iterator[tuple[str, bool]]:
         git_dir, common_dir = (os.path.join(self._repository.root, path) for path in self._flags[2:4])
@@ -228,71 +308,23 @@ class GitsAnswers:
         under_way = (word for name, word in _UNDER_WAY.items() if os.path.exists(os.path.join(git_dir, name)))
         yield from ((word, True) for word in under_way)
 
+    @cached_property
+    def _index(self) -> Index:
+        opened = self._repository.opened
+        return look_into_index(self._repository.root, None if opened is None else str(opened.git_dir))
 
-class FilesOnly:
-    """The facts where there is no git binary: what HEAD and the configuration say, by GitPython's readers."""
-
-    def __init__(self, repository: Repository, reason: str) -> None:
-        if repository.opened is None:
-            raise NotInContext(reason)
-        self._opened = repository.opened
-        self._root = repository.root
-        self._reason = reason
-
-    def commit(self) -> str:
-        return _of_some_commit(read_commit(self._opened))
-
-    def branch(self) -> str:
-        name = read_branch(self._opened)
-        if name is None:
-            raise NotInContext(_DETACHED)
-        return name
-
-    def configuration(self) -> Mapping[str, list[str]]:
-        return read_configuration(self._opened)
-
-    def root(self) -> str:
-        return self._root
-
-    def patch(self, cap: int) -> Attachment:  # noqa: ARG002 - the size of no patch
-        return Attachment(_PATCH, None, reason=self._reason)
-
-    def is_dirty(self) -> bool:
-        raise NotInContext(self._reason)
-
-    def _unknown(self) -> str:
-        raise NotInContext(self._reason)
-
-    untracked = tracked = describe = pushed = state = _unknown
-
-
-class _Status(NamedTuple):
-    """What `git status` told.
-
-    ``commit`` is None before the first, ``branch`` is None where HEAD is detached; ``removed`` are the paths that the
-    commit has and the index has not.
-    """
-
-    commit: str | None
-    branch: str | None
-    changed: int
-    untracked: int
-    removed: frozenset[str]
-
-    @classmethod
-    def of(cls, output: str) -> _Status:
-        """Read git-status(1), "Porcelain Format Version 2", as it is with -z and without renames."""
-        records = output.split("\0")
-        parted = (record[2:].partition(" ") for record in records if record.startswith("# "))
-        headers = {name: value for name, _, value in parted}
-        commit, branch = headers["branch.oid"], headers["branch.head"]
-        return cls(
-            None if commit == "(initial)" else commit,
-            None if branch == "(detached)" else branch,
-            changed=sum(record.startswith(("1 ", "u ")) for record in records),
-            untracked=sum(record.startswith("? ") for record in records),
-            removed=frozenset(record.split(" ", 8)[8] for record in records if record.startswith("1 D")),
-        )
+    def _questions(self, wanted: Collection[str]) -> dict[str, tuple[str, ...]]:
+        path, root, opened = self._repository.main_path, self._repository.root, self._repository.opened
+        needless = {
+            "describe": not may_have_tags(None if opened is None else str(opened.common_dir)),
+            "lfs": not self._index.has_attributes,
+            "index": not self._index.has_submodules,
+            "superproject": marked_folder(os.path.dirname(root)) is None,
+        }
+        questions = {name: words for name, words in QUESTIONS.items() if name in wanted and not needless.get(name)}
+        if path is not None:
+            questions["flags"] = (*FLAGS, f"HEAD:{path}")
+        return questions
 
 
 def _marker(root: str) -> str:
@@ -303,25 +335,11 @@ def _marker(root: str) -> str:
 def _refuse_another(root: str, flags: list[str]) -> None:
     # Where a `.git` is broken git goes on to the folders above: what it finds there is not this program's code.
     marker = _marker(root)
-    if marker != root and len(flags) >= _FLAGS_OF_WORK_TREE:
+    if marker != root and len(flags) >= FLAGS_OF_WORK_TREE:
         is_same = os.path.realpath(flags[4]) == root or os.path.realpath(flags[2]) == os.path.realpath(marker)
         if not is_same:
             reason = f"{marker} is not a repository that git can read"
             raise NotInContext(reason)
-
-
-def _questions(repository: Repository) -> dict[str, tuple[str, ...]]:
-    path = repository.main_path
-    in_commit = () if path is None else (f"HEAD:{path}",)
-    questions = {
-        "status": _STATUS,
-        "flags": (*_FLAGS, *in_commit),
-        "configuration": _CONFIGURATION,
-        "describe": _DESCRIBE,
-    }
-    if marked_folder(os.path.dirname(repository.root)) is not None:
-        questions["superproject"] = _SUPERPROJECT
-    return questions
 
 
 def remotes_of(configuration: Mapping[str, list[str]]) -> dict[str, str]:
@@ -333,7 +351,8 @@ def remotes_of(configuration: Mapping[str, list[str]]) -> dict[str, str]:
     }
 
 
-def _of_some_commit(commit: str | None) -> str:
+def of_some_commit(commit: str | None) -> str:
+    """Give the commit; raises NotInContext before the first one."""
     if commit is None:
         raise NotInContext(_NO_COMMIT)
     return commit

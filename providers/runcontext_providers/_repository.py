@@ -110,7 +110,9 @@ def _ask_root(marked: str, command: GitCommand | None) -> str:
 
 def is_tracked(main_file: str, root: str, command: GitCommand) -> bool:
     """Ask git whether its index holds ``main_file``; raises NotInContext or GitError where it cannot tell."""
-    answer = command.ask(root, {"tracked": ("ls-files", "--error-unmatch", "-z", "--", main_file)})["tracked"]
+    answer = command.ask(root, {"tracked": ("ls-files", "--error-unmatch", "-z", "--", f":(literal){main_file}")})[
+        "tracked"
+    ]
     if answer.returncode in {0, 1}:
         return answer.returncode == 0
     if "must be run in a work tree" in answer.reason:

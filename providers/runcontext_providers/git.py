@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 
 from runcontext import Attachment, NotInContext, current_program
 from runcontext.provider import TagValue
-from runcontext.redaction import redact_url
-from runcontext_providers._git_command import GitCommand, GitError, NoGit
-from runcontext_providers._git_facts import NO_REMOTES, Facts, FilesOnly, GitsAnswers, as_boolean, remotes_of
+from runcontext_providers._ci_systems import CiVcs, vcs_of_environment
+from runcontext_providers._git_command import GitCommand, NoGit
+from runcontext_providers._git_facts import Facts, GitsAnswers, as_boolean
+from runcontext_providers._git_fallback import Origin
+from runcontext_providers._git_no_answers import FilesOnly, NoCheckout
+from runcontext_providers._git_questions import AT_END
 from runcontext_providers._gitpython import make_gitpython_usable
 from runcontext_providers._repository import Repository, choose_repository
 
@@ -23,44 +25,82 @@ class GitProvider:
     git's own answers at the moment of the capture. ``git.untracked`` counts as ``git status`` shows by default: a
     folder with nothing tracked in it is one, an ignored file is none. ``mlflow.source.git.dirty`` is about tracked
     files, in submodules too. ``mlflow.source.git.repoURL`` is the address as configured, before any ``insteadOf``,
-    without its credentials.
+    without its credentials. ``git.tree`` names the tree that git would commit of all that is tracked or could be:
+    where it is the same, so are the files.
 
     ``budget`` is what all calls of git may take together, in seconds: less than a provider may, so that a git that
-    hangs costs its facts and leaves time to say so. ``patch_cap`` is in bytes.
+    hangs costs its facts and leaves time to say so. ``patch_cap`` is in bytes. ``environment`` is where the variables
+    of a CI system are looked for, the process's own unless given.
     """
 
     placement = "companion"
 
-    def __init__(self, *, budget: float = 20.0, patch_cap: int = 10 << 20) -> None:
+    def __init__(
+        self, *, budget: float = 20.0, patch_cap: int = 10 << 20, environment: Mapping[str, str] | None = None
+    ) -> None:
         """Take the limits; nothing is looked at before the first call."""
         self._budget = budget
         self._patch_cap = patch_cap
+        self._environment = environment
 
     def in_context(self) -> bool:
-        """Find the repository; raises NotInContext, with the reason, where the code is in none."""
-        return bool(self._repository.root)
+        """Find the repository; raises NotInContext, with the reason, where the code is in none and no CI knows it."""
+        try:
+            return bool(self._repository.root)
+        except NotInContext:
+            if self._ci is None:
+                raise
+            return True
 
     def tags(self) -> Mapping[str, TagValue]:
         """Give the facts, each of which can fail alone; raises NotInContext where git refuses the repository."""
         facts = self._facts
+        origin = Origin(facts, self._ci)
         return {
-            "mlflow.source.git.commit": facts.commit,
-            "mlflow.source.git.branch": facts.branch,
-            "mlflow.source.git.repoURL": lambda: _repo_url(facts),
+            "mlflow.source.git.commit": origin.commit,
+            "mlflow.source.git.branch": origin.branch,
+            "mlflow.source.git.repoURL": origin.url,
             "mlflow.source.git.dirty": lambda: as_boolean(facts.is_dirty()),
             "git.untracked": facts.untracked,
+            "git.tree": facts.tree,
             "git.root": facts.root,
             "git.tracked": facts.tracked,
             "git.describe": facts.describe,
+            "git.commit.time": facts.commit_time,
             "git.pushed": facts.pushed,
             "git.state": facts.state,
+            "git.submodules": facts.submodules,
+            "git.lfs": facts.lfs,
+            "git.fallback": origin.fallback,
         }
 
-    def attachments(self) -> Iterator[Attachment]:
-        """Give ``git.patch``, against the commit, where a tracked file was changed; a clean tree has none."""
-        patch = self._facts.patch(self._patch_cap)
-        if patch is not None:
-            yield patch
+    def tags_at_end(self) -> Mapping[str, TagValue]:
+        """Give the facts that are others where HEAD moved or files were edited during the run."""
+        facts = self._asked(AT_END)
+        origin = Origin(facts, self._ci)
+        return {
+            "mlflow.source.git.commit": origin.commit,
+            "mlflow.source.git.branch": origin.branch,
+            "mlflow.source.git.dirty": lambda: as_boolean(facts.is_dirty()),
+            "git.untracked": facts.untracked,
+            "git.tree": facts.tree,
+            "git.describe": facts.describe,
+        }
+
+    def attachments(self) -> Iterable[Attachment]:
+        """Give ``git.patch``, against the commit, where a tracked file was changed, and what is untracked.
+
+        A clean tree has no attachments.
+        """
+        return self._facts.attachments(self._patch_cap)
+
+    @cached_property
+    def _facts(self) -> Facts:
+        return self._asked()
+
+    @cached_property
+    def _ci(self) -> CiVcs | None:
+        return vcs_of_environment(os.environ if self._environment is None else self._environment)
 
     @cached_property
     def _command(self) -> GitCommand | NoGit:
@@ -74,24 +114,19 @@ class GitProvider:
         command = self._command
         return choose_repository(current_program(), None if isinstance(command, NoGit) else command)
 
-    @cached_property
-    def _facts(self) -> Facts:
+    def _asked(self, *wanted: frozenset[str]) -> Facts:
+        try:
+            return self._of_checkout(*wanted)
+        except NotInContext as reason:
+            if self._ci is None:
+                raise
+            return NoCheckout(str(reason))
+
+    def _of_checkout(self, *wanted: frozenset[str]) -> Facts:
         command = self._command
         if isinstance(command, NoGit):
             return FilesOnly(self._repository, str(command))
-        facts = GitsAnswers(self._repository, command)
+        facts = GitsAnswers(self._repository, command, *wanted)
         if current_program().pid == os.getpid():
             make_gitpython_usable()
         return facts
-
-
-def _repo_url(facts: Facts) -> str:
-    configuration = facts.configuration()
-    remotes = remotes_of(configuration)
-    if not remotes:
-        raise NotInContext(NO_REMOTES)
-    upstream = ""
-    with contextlib.suppress(NotInContext, GitError):
-        upstream = configuration.get(f"branch.{facts.branch()}.remote", [""])[-1]
-    chosen = next(name for name in ("origin", upstream, *remotes) if name in remotes)
-    return redact_url(remotes[chosen])

@@ -12,8 +12,9 @@ from runcontext import registry
 from runcontext.record import OutcomeStatus
 
 if TYPE_CHECKING:
-    from runcontext.record import Context
     from tests.integration.conftest import RunScript
+
+    from runcontext.record import Context
 
 TAGS = Path(__file__).parents[2] / "docs" / "tags.md"
 _MOST_TAGS = 80

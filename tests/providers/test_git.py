@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from runcontext.program import Program
-from runcontext.testing import resolve_provider
+from runcontext.testing import ProviderContract, resolve_provider
 from runcontext_providers.git import GitProvider
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ def capture(
         cwd=None if cwd is None else str(cwd),
         main_file=None if main_file is None else str(main_file),
     )
-    return resolve_provider(GitProvider(budget=budget), name="git", program=program, folder=folder)
+    return resolve_provider(GitProvider(budget=budget, environment={}), name="git", program=program, folder=folder)
 
 
 def why_absent(context: Context) -> str:
@@ -130,11 +130,31 @@ def replace_git(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[st
     return replace
 
 
+def outside_ci() -> GitProvider:
+    """Build a provider to which no CI system says anything."""
+    return GitProvider(environment={})
+
+
+class TestGitProvider(ProviderContract):
+    """The provider keeps the contract in a repository with changes and files that are not tracked."""
+
+    provider = outside_ci
+
+    @pytest.fixture(autouse=True)
+    def in_a_repository(self, checkout: Checkout, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Work in a repository with changes."""
+        checkout.write("train.py", "changed\n")
+        checkout.write("new.py", "x\n")
+        monkeypatch.chdir(checkout.path)
+
+
 # --- an ordinary repository ---------------------------------------------------------------------------------------
 
 
-def test_every_fact_of_a_clean_repository(checkout: Checkout) -> None:
+def test_every_fact_of_a_clean_repository(checkout: Checkout, monkeypatch: pytest.MonkeyPatch) -> None:
     """A clean repository gives every fact that it has, a reason for each that it has not, and no patch."""
+    monkeypatch.setenv("GIT_COMMITTER_DATE", "2026-11-22T22:19:32+0100")
+    checkout.git("commit", "--quiet", "--amend", "--no-edit")
     checkout.git("tag", "v1.0")
     context = capture(checkout.path, checkout.path / "train.py")
     assert context.tags == {
@@ -142,14 +162,19 @@ def test_every_fact_of_a_clean_repository(checkout: Checkout) -> None:
         BRANCH: "main",
         DIRTY: "false",
         "git.untracked": "0",
+        "git.tree": checkout.git("rev-parse", "HEAD^{tree}"),
         "git.root": str(checkout.path),
         "git.tracked": "true",
         "git.describe": "v1.0",
+        "git.commit.time": "2026-11-22T21:19:32Z",
     }
     assert context.outcomes["git"].failures == {
         URL: "absent: no remotes",
         "git.pushed": "absent: no remotes",
         "git.state": "absent: nothing out of the ordinary",
+        "git.submodules": "absent: no submodules",
+        "git.lfs": "absent: no tracked file has the attribute filter=lfs",
+        "git.fallback": "absent: nothing was taken from the variables of a CI system",
     }
     assert not context.attachments
 
@@ -230,6 +255,17 @@ def test_describe_counts_from_the_last_tag(checkout: Checkout) -> None:
     checkout.write("train.py", "more\n")
     checkout.commit()
     assert capture(checkout.path).tags["git.describe"].startswith("v1.0-1-g")
+
+
+@pytest.mark.parametrize("where", ["packed", "worktree", "annotated"])
+def test_tags_are_found_wherever_they_lie(checkout: Checkout, tmp_path: Path, where: str) -> None:
+    """In the packed references, from a linked worktree, annotated or in a folder of tags."""
+    checkout.git("tag", *(("--annotate", "--message", "x") if where == "annotated" else ()), "releases/v1.0")
+    if where == "packed":
+        checkout.git("pack-refs", "--all", "--prune")
+    if where == "worktree":
+        checkout.git("worktree", "add", "--quiet", "-b", "side", str(tmp_path / "tree"))
+    assert capture(tmp_path / "tree" if where == "worktree" else checkout.path).tags["git.describe"] == "releases/v1.0"
 
 
 def test_pushed_asks_the_remote_tracking_branches(checkout: Checkout, tmp_path: Path) -> None:
@@ -327,7 +363,7 @@ def test_a_submodule(checkout: Checkout, tmp_path: Path) -> None:
     outer = capture(checkout.path, folder=tmp_path)
     assert outer.tags[DIRTY] == "true"
     assert [attachment.path for attachment in outer.attachments] == [None]
-    assert "submodules" in (outer.attachments[0].reason or "")
+    assert outer.attachments[0].reason == "not in it: changes inside the submodule lib"
 
 
 def test_a_detached_head(checkout: Checkout) -> None:
@@ -586,10 +622,12 @@ def test_no_git_binary(checkout: Checkout, tmp_path: Path, monkeypatch: pytest.M
         URL: "https://example.org/b",
         "git.root": str(checkout.path),
     }
-    reasons = set(context.outcomes["git"].failures.values())
-    assert reasons == {"absent: no git binary on PATH"}
+    reasons = dict(context.outcomes["git"].failures)
+    assert reasons.pop("git.fallback") == "absent: nothing was taken from the variables of a CI system"
+    assert set(reasons.values()) == {"absent: no git binary on PATH"}
     assert [(file.name, file.path, file.reason) for file in context.attachments] == [
-        ("git.patch", None, "no git binary on PATH")
+        ("git.patch", None, "no git binary on PATH"),
+        ("untracked.json", None, "no git binary on PATH"),
     ]
 
 
@@ -693,8 +731,8 @@ def test_a_broken_index(checkout: Checkout, tmp_path: Path) -> None:
     for name in (DIRTY, "git.untracked"):
         assert "git status: " in failures[name]
         assert not failures[name].startswith("absent")
-    assert [file.path for file in context.attachments] == [None]
-    assert "git status: " in (context.attachments[0].reason or "")
+    assert [file.path for file in context.attachments] == [None, None]
+    assert all("git status: " in (file.reason or "") for file in context.attachments)
 
 
 def test_a_broken_reference(checkout: Checkout, tmp_path: Path) -> None:
@@ -703,7 +741,7 @@ def test_a_broken_reference(checkout: Checkout, tmp_path: Path) -> None:
     context = capture(checkout.path, folder=tmp_path)
     for name in (COMMIT, BRANCH, DIRTY):
         assert context.outcomes["git"].failures[name].endswith("the reference that HEAD names is broken")
-    assert [file.path for file in context.attachments] == [None]
+    assert [file.path for file in context.attachments] == [None, None]
 
 
 def test_lost_objects(checkout: Checkout) -> None:
@@ -772,6 +810,17 @@ def test_a_diff_that_hangs(checkout: Checkout, tmp_path: Path, replace_git: Call
     assert_all_gone(pids)
 
 
+def test_a_file_that_is_deleted_meanwhile(checkout: Checkout, replace_git: Callable[[str], None]) -> None:
+    """A file that goes while the tree is hashed is not in it, and costs nothing else."""
+    checkout.write("kept.py", "x\n")
+    without = capture(checkout.path).tags["git.tree"]
+    gone = checkout.write("gone.py", "x\n")
+    replace_git(f'case " $* " in *" hash-object "*) rm -f "{gone}";; esac; exec "$GIT" "$@"')
+    context = capture(checkout.path)
+    assert context.tags["git.tree"] == without
+    assert context.tags["git.untracked"] == "2"
+
+
 def test_a_child_of_git_that_holds_the_pipes(
     checkout: Checkout, tmp_path: Path, replace_git: Callable[[str], None]
 ) -> None:
@@ -833,6 +882,74 @@ def test_the_programs_own_gitpython_is_whole(checkout: Checkout) -> None:
     swapped = script.replace("import git, os; ", "import os; ").replace("assert git", "import git; assert git")
     for code in (script, swapped):
         subprocess.run([sys.executable, "-c", code], cwd=checkout.path, check=True)
+
+
+# --- where the checkout cannot tell -------------------------------------------------------------------------------
+
+GITHUB = {
+    "GITHUB_ACTIONS": "true",
+    "GITHUB_REF": "refs/heads/feature/x",
+    "GITHUB_REPOSITORY": "team/project",
+    "GITHUB_SERVER_URL": "https://github.com",
+}
+
+
+def capture_in_ci(cwd: Path, method: str = "tags", **environment: str) -> Context:
+    """Run the provider as GitHub Actions would have it run; GitHub Docs, "Variables reference"."""
+    provider = GitProvider(environment={**GITHUB, **environment})
+    program = Program(pid=os.getpid(), cwd=str(cwd), main_file=str(cwd / "train.py"))
+    return resolve_provider(provider, name="git", program=program, method=method)
+
+
+def test_what_git_says_is_never_overridden(checkout: Checkout) -> None:
+    """On a branch, with a remote, the CI's variables are not even looked at."""
+    checkout.git("remote", "add", "origin", "https://example.org/real")
+    context = capture_in_ci(checkout.path, GITHUB_SHA=checkout.head())
+    assert (context.tags[BRANCH], context.tags[URL]) == ("main", "https://example.org/real")
+    assert "git.fallback" not in context.tags
+
+
+@pytest.mark.parametrize("method", ["tags", "tags_at_end"])
+def test_the_branch_of_a_detached_head(checkout: Checkout, method: str) -> None:
+    """CI systems detach HEAD: the branch is then theirs, at start and end, and that is said."""
+    checkout.git("checkout", "--quiet", "--detach")
+    context = capture_in_ci(checkout.path, method, GITHUB_SHA=checkout.head())
+    assert context.tags[BRANCH] == "feature/x"
+    assert context.tags[COMMIT] == checkout.head()
+    if method == "tags":
+        assert context.tags[URL] == "https://github.com/team/project"
+        assert context.tags["git.fallback"] == f"{BRANCH} from GITHUB_REF, {URL} from GITHUB_SERVER_URL"
+
+
+def test_variables_about_another_commit(checkout: Checkout) -> None:
+    """Where the CI checked out something else, its branch is not that of this code."""
+    checkout.git("checkout", "--quiet", "--detach")
+    context = capture_in_ci(checkout.path, GITHUB_SHA="0" * 40)
+    assert context.outcomes["git"].failures[BRANCH] == (
+        f"absent: detached HEAD, and GITHUB_REF is about another commit, {'0' * 40}"
+    )
+    assert "git.fallback" not in context.tags
+
+
+@pytest.mark.parametrize("method", ["tags", "tags_at_end"])
+def test_no_repository_in_ci(tmp_path: Path, method: str) -> None:
+    """Where the job has the code without its repository, commit, branch and address are the CI's, and that is said."""
+    context = capture_in_ci(tmp_path, method, GITHUB_SHA="1" * 40)
+    assert context.tags[COMMIT] == "1" * 40
+    assert context.tags[BRANCH] == "feature/x"
+    assert context.outcomes["git"].failures[DIRTY].startswith("absent: no repository above ")
+    if method == "tags":
+        assert set(context.tags) == {COMMIT, BRANCH, URL, "git.fallback"}
+        assert context.tags["git.fallback"].startswith(f"{COMMIT} from GITHUB_SHA, {BRANCH} from GITHUB_REF, ")
+    assert not context.attachments
+
+
+def test_a_refused_repository_in_ci(checkout: Checkout, replace_git: Callable[[str], None]) -> None:
+    """A container's checkout often belongs to another user: the CI tells what it is, and git's reason stands."""
+    replace_git("echo \"fatal: detected dubious ownership in repository at '/x'\" >&2; exit 128")
+    context = capture_in_ci(checkout.path, GITHUB_SHA="1" * 40)
+    assert context.tags[COMMIT] == "1" * 40
+    assert "detected dubious ownership" in context.outcomes["git"].failures[DIRTY]
 
 
 # --- how it grows -------------------------------------------------------------------------------------------------

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
+import random
 import shutil
 import subprocess
 from pathlib import Path
@@ -55,7 +57,7 @@ def write(folder: Path, files: dict[str, str | bytes]) -> None:
 def commit(folder: Path) -> None:
     """Commit all there is."""
     git(folder, "add", "--all")
-    git(folder, "commit", "--quiet", "--message", "all")
+    git(folder, "commit", "--quiet", "--allow-empty", "--message", "all")
 
 
 @pytest.fixture
@@ -79,8 +81,7 @@ def attachments(tree: Path, *, patch_cap: int = 10 << 20) -> tuple[AttachmentRec
 
 def patch_of(tree: Path) -> tuple[AttachmentRecord, bytes]:
     """Capture in ``tree`` and give the patch's record and content."""
-    (record,) = attachments(tree)
-    assert record.name == "git.patch"
+    record = next(each for each in attachments(tree) if each.name == "git.patch")
     assert record.path is not None, record.reason
     return record, record.path.read_bytes()
 
@@ -114,8 +115,9 @@ def applied(tree: Path, patch: bytes) -> dict[bytes, tuple[int, bytes]]:
 
 def test_a_clean_tree_has_no_patch(tree: Path) -> None:
     """No attachment says that nothing tracked was changed; what is untracked is not in it."""
-    write(tree, {"new.py": "x"})
     assert attachments(tree) == ()
+    write(tree, {"new.py": "x"})
+    assert [record.name for record in attachments(tree)] == ["untracked.json"]
 
 
 def test_changes_of_every_kind_apply(tree: Path) -> None:
@@ -239,10 +241,88 @@ def test_a_submodule_at_another_commit(tree: Path) -> None:
     commit(tree / "lib")
     write(tree / "lib", {"lib.py": "changed\n"})
     write(tree, {"train.py": "z\n"})
-    _, patch = patch_of(tree)
+    record, patch = patch_of(tree)
     new_commit = git(tree / "lib", "rev-parse", "HEAD").strip()
     assert b"+Subproject commit " + new_commit + b"\n" in patch
     assert applied(tree, patch)[b"train.py"][1] == b"z\n"
+    assert record.reason == "not in it: changes inside the submodule lib"
+
+
+def test_files_that_are_only_announced(tree: Path) -> None:
+    """What `git add --intent-to-add` announced is in the patch as a new file, an empty one too."""
+    write(tree, {"new.py": "x\n", "empty.py": "", "folder/binary": b"\0\1"})
+    git(tree, "add", "--intent-to-add", "new.py", "empty.py", "folder/binary")
+    assert applied(tree, patch_of(tree)[1]) == files_of(tree)
+
+
+def test_line_ends_that_git_converts(tree: Path) -> None:
+    """With line ends converted on the way in and out, a checkout with the same attributes becomes the same."""
+    attributes = "*.dos eol=crlf\n*.py text\n*.mixed -text\n"
+    write(tree, {".gitattributes": attributes, "a.dos": "1\r\n2\r\n", "b.mixed": "1\r\n2\n"})
+    commit(tree)
+    write(tree, {"a.dos": "1\r\n3\r\n", "b.mixed": "1\n2\r\n3\r", "train.py": "changed\n"})
+    assert applied(tree, patch_of(tree)[1]) == files_of(tree)
+
+
+def test_attributes_that_make_text_binary(tree: Path) -> None:
+    """A file that is binary by its attributes is patched as one; a secret in it is found all the same."""
+    write(tree, {".gitattributes": "*.lock -diff\n*.dat binary\n", "a.lock": "1\n", "b.dat": "1\n"})
+    commit(tree)
+    write(tree, {"a.lock": "2\n" * 9, "b.dat": f"token = {GITHUB_TOKEN}\n"})
+    record, patch = patch_of(tree)
+    assert "left out: b.dat, a binary file that holds a secret" in (record.reason or "")
+    assert applied(tree, patch)[b"a.lock"][1] == b"2\n" * 9
+
+
+NAMES = (b"a", b"b.py", b"caf\xc3\xa9", b"n\xff", b'q"uo\\te', b"two words", b"line\nbreak", b"-d", b"p")
+CONTENTS = (
+    b"",
+    b"x",
+    b"x\n",
+    b"a\r\nb\r\n",
+    b"\0\1\2" * 99,
+    b"\n" * 9,
+    b"l\n" * 40,
+    b"l\n" * 20 + b"m\n" + b"l\n" * 20,
+)
+
+
+def edit_at_random(choice: random.Random, path: bytes) -> None:
+    """Make something else of what lies at ``path``: a file of some kind, a link, or nothing."""
+    if os.path.isdir(path) and not os.path.islink(path):
+        shutil.rmtree(path)
+    elif os.path.lexists(path):
+        os.unlink(path)
+    kind = choice.choice(("file", "file", "file", "executable", "link", "gone"))
+    if kind == "gone":
+        return
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    if kind == "link":
+        os.symlink(choice.choice(NAMES), path)
+    else:
+        Path(os.fsdecode(path)).write_bytes(choice.choice(CONTENTS))
+        os.chmod(path, 0o755 if kind == "executable" else 0o644)
+
+
+def test_random_changes_apply(tree: Path) -> None:
+    """Any mixture of edits, staged or not: text, binary files, links, modes, folders; a clean checkout becomes it."""
+    choice = random.Random(7)
+    paths = [os.path.join(os.fsencode(tree), folder, name) for folder in (b"", b"p", b"p/q", b"r") for name in NAMES]
+    compared = 0
+    for _ in range(15):
+        for _ in range(choice.randrange(1, 9)):
+            with contextlib.suppress(NotADirectoryError, FileExistsError):
+                edit_at_random(choice, choice.choice(paths))
+            if choice.random() < 0.3:
+                git(tree, "add", "--all")
+        git(tree, "add", "--all", *choice.choice(((), ("--intent-to-add",))))
+        if git(tree, "diff", "HEAD", "--name-only"):
+            compared += 1
+            assert applied(tree, patch_of(tree)[1]) == files_of(tree), git(tree, "status", "--short")
+            shutil.rmtree(tree.parent / "clone")
+        if choice.random() < 0.4:
+            commit(tree)
+    assert compared > 10
 
 
 HOSTILE_SETTINGS = {
@@ -296,7 +376,7 @@ def test_no_setting_runs_a_program_or_spoils_the_patch(tree: Path, monkeypatch: 
     context = resolve_provider(GitProvider(), program=program, folder=tree.parent / "run")
     assert not ran.exists()
     assert context.tags["git.untracked"] == "1"
-    (record,) = context.attachments
+    record = context.attachments[0]
     assert record.path is not None
     (tree / "new").unlink()
     for name in ("GIT_EXTERNAL_DIFF", "GIT_PAGER", "PAGER", "GIT_DIFF_OPTS"):
@@ -315,7 +395,7 @@ def test_a_secret_in_an_added_line_is_redacted(tree: Path) -> None:
     record, patch = patch_of(tree)
     assert GITHUB_TOKEN.encode() not in patch
     assert record.redacted == 1
-    assert record.reason == "redacted: train.py, 1 added line"
+    assert record.reason == "redacted: train.py, line 2"
     files = applied(tree, patch)
     assert files[b"train.py"][1].decode() == content.replace(GITHUB_TOKEN, MARK)
     assert files[b"other.py"][1] == b"x\n"
@@ -332,6 +412,63 @@ def test_a_key_of_many_lines_is_redacted(tree: Path) -> None:
     assert not any(b"MIIE" in line or b"NJJF" in line for line in added)
     assert record.redacted > 6
     applied(tree, patch)
+
+
+def test_the_middle_of_a_key_is_redacted(tree: Path) -> None:
+    """Lines of a key that the patch shows without its first line are known by the whole file."""
+    body = "\n".join(f"{number:02}" + "MIIEpAIBAAKCAQEA" * 4 for number in range(30))
+    key = f"-----BEGIN RSA PRIVATE KEY-----\n{body}\n-----END RSA PRIVATE KEY-----\n"
+    write(tree, {"key.txt": key})
+    commit(tree)
+    changed = key.replace("15MIIE", "15NEWX")
+    write(tree, {"key.txt": changed})
+    record, patch = patch_of(tree)
+    assert b"-----BEGIN" not in patch
+    assert b"NEWX" not in patch
+    assert record.reason == "redacted: key.txt, line 17"
+    differing = zip(applied(tree, patch)[b"key.txt"][1].decode().splitlines(), changed.splitlines(), strict=True)
+    assert [number for number, (made, there) in enumerate(differing, 1) if made != there] == [17]
+
+
+def test_the_lines_that_differ_are_named(tree: Path) -> None:
+    """By their numbers in the file as it is after the patch: only these differ from what lies in the work tree."""
+    lines = [f"line {number}\n" for number in range(1, 101)]
+    write(tree, {"long.py": "".join(lines)})
+    commit(tree)
+    lines.insert(20, "more\n")
+    del lines[40]
+    for number in (3, 50, 51, 52, 90):
+        lines[number - 1] = f"TOKEN_{number} = '{GITHUB_TOKEN}'\n"
+    write(tree, {"long.py": "".join(lines)})
+    record, patch = patch_of(tree)
+    assert record.reason == "redacted: long.py, lines 3, 50-52, 90"
+    assert record.redacted == 5
+    made = applied(tree, patch)[b"long.py"][1].decode().splitlines(keepends=True)
+    differing = [number for number, pair in enumerate(zip(made, lines, strict=True), 1) if pair[0] != pair[1]]
+    assert differing == [3, 50, 51, 52, 90]
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
+def test_a_secret_in_utf16_is_found(tree: Path, encoding: str) -> None:
+    """Such text is binary to git: with a secret in it, it goes whole, at odd places too; without, it stays."""
+    secret = f"\u0442\u043e\u043a\u0435\u043d = {GITHUB_TOKEN}\n".encode(encoding)
+    fine = "nothing to hide\n".encode(encoding)
+    write(tree, {"config.ini": secret, "moved.bin": b"\0" + secret, "fine.ini": fine, "train.py": "x\n"})
+    git(tree, "add", "--all")
+    record, patch = patch_of(tree)
+    digest = hashlib.sha256(secret).hexdigest()
+    found = f"config.ini, a binary file that holds a secret: {len(secret)} bytes, sha256 {digest}"
+    assert found in str(record.reason)
+    assert set(applied(tree, patch)) == {b"train.py", b"fine.ini"}
+
+
+def test_a_secret_in_a_name(tree: Path) -> None:
+    """A file whose name is a secret is left out, and not named."""
+    write(tree, {f"{GITHUB_TOKEN}.txt": "x\n", "train.py": "x\n"})
+    git(tree, "add", "--all")
+    record, patch = patch_of(tree)
+    assert GITHUB_TOKEN not in patch.decode() + str(record.reason)
+    assert f"left out: {MARK}.txt, a secret in its name: 2 bytes" in str(record.reason)
 
 
 def test_removed_lines_and_undecodable_bytes_stay(tree: Path) -> None:
@@ -416,6 +553,16 @@ def test_a_binary_file_too_large_to_search_is_left_out(tree: Path) -> None:
     record, patch = patch_of(tree)
     assert "left out: weights, a binary file too large to be searched" in (record.reason or "")
     assert set(applied(tree, patch)) == {b"train.py"}
+
+
+def test_many_remarks_are_cut_short(tree: Path) -> None:
+    """The record names the first 20 files; above the patch stand all."""
+    write(tree, {f"{number:02}.pem": "x\n" for number in range(23)} | {"train.py": "x\n"})
+    git(tree, "add", "--all")
+    record, patch = patch_of(tree)
+    assert str(record.reason).count("left out: ") == 20
+    assert str(record.reason).endswith("; and 3 more")
+    assert patch.count(b"# left out: ") == 23
 
 
 def test_nothing_but_secrets(tree: Path) -> None:

@@ -36,7 +36,7 @@ def problems(context: Context, origins: Mapping[str, str]) -> tuple[Problem, ...
 
     ``origins`` names the distribution or setting that a provider comes from, where it is known.
     """
-    found = []
+    found: list[Problem] = []
     for name, outcome in context.outcomes.items():
         found += _problems(name, name, outcome, origins.get(name, ""))
         if outcome.at_end is not None:
