@@ -258,11 +258,12 @@ def describe_error(error: BaseException) -> str:
 
 def _message(error: BaseException) -> str:
     try:
-        text = str.__str__(str(error))[:_MESSAGE_CHARACTERS]
+        text = str.__str__(str(error))[: 4 * _MESSAGE_CHARACTERS]
     except BaseException as worse:  # noqa: BLE001 - a provider's exception may raise when it is read
         text = f"<its message cannot be read: {type(worse).__name__}>"
     try:
-        return redaction.redact_text(writable(text))
+        # Cut only afterwards: the first half of a secret looks like none.
+        return redaction.redact_text(writable(text))[:_MESSAGE_CHARACTERS]
     except Exception:  # noqa: BLE001 - what cannot be judged may be a secret, and a reason is not worth the program
         return redaction.MARK
 

@@ -6,15 +6,17 @@ import os
 import sys
 import time
 
-from runcontext import NotInContext, current_program
+from runcontext import NotInContext, current_program, current_settings
 from runcontext.redaction import redact_args
+from runcontext_providers.notebook import KERNEL_MODULES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from runcontext import Program, RunContextProvider
     from runcontext.provider import TagValue
+    from runcontext_providers._notebook_kernel import Kernel
 
 _SAFE_IN_SHELL = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_@%+=:,./-")
 
@@ -69,6 +71,9 @@ _BATCH_VARIABLES = (
 _INTERACTIVE_VARIABLES = ("SLURM_PTY_PORT", "LSB_INTERACTIVE")
 _HEAD_BYTES = 4_096
 
+_KERNELS = ("ipykernel", "ipykernel_launcher", "colab_kernel_launcher")
+"""Modules that run after ``-m`` as Jupyter kernels."""
+
 _NO_SCRIPTS = {"": "<console>", "-": "<stdin>", "-c": "-c", "-m": "-m"}
 """What ``sys.argv[0]`` is where no script runs, and what the source is called then."""
 
@@ -76,7 +81,7 @@ _NO_SCRIPTS = {"": "<console>", "-": "<stdin>", "-c": "-c", "-m": "-m"}
 class SourceProvider:
     """The source of the run: name, type, arguments, folder, interpreter and flags; a hash of the main file.
 
-    The hash is a ``companion_tags`` fact: it reads a file.
+    The hash is a ``companion_tags`` fact: it reads a file. A notebook's is over the cells that its kernel has run.
     """
 
     placement = "inline"
@@ -98,7 +103,11 @@ class SourceProvider:
             "process.creation.time": _creation_time,
             "python.flags": _flags,
         }
-        return {tag: _bound(fact, program) for tag, fact in facts.items()}
+        return {**{tag: _bound(fact, program) for tag, fact in facts.items()}, **self.tags_at_end()}
+
+    def tags_at_end(self) -> Mapping[str, TagValue]:
+        """Give ``source.sha256`` of a notebook: the cells run by now, which only its kernel knows."""
+        return {"source.sha256": _cells_sha256} if _in_kernel() and current_program().is_python else {}
 
     def companion_tags(self) -> Mapping[str, TagValue]:
         """Give ``source.sha256``: the main file's bytes as they are now."""
@@ -142,15 +151,32 @@ def _console_script_target(main_file: str | None) -> str | None:
 
 
 def _in_kernel() -> bool:
-    shell = getattr(sys.modules.get("__main__"), "get_ipython", None)
-    return "ipykernel" in sys.modules and shell is not None
+    return _kernel() is not None
+
+
+def _kernel() -> Kernel | None:
+    if not any(name in sys.modules for name in KERNEL_MODULES):
+        return None
+    from runcontext_providers import _notebook_kernel
+
+    return _notebook_kernel.running()
 
 
 def _notebook() -> str | None:
-    """Give the notebook's file name: as VS Code puts it into the kernel, or as Jupyter Server 2 names the session."""
-    main = sys.modules.get("__main__")
-    path = getattr(main, "__vsc_ipynb_file__", None) or os.environ.get("JPY_SESSION_NAME")
+    """Give the notebook's file name, as far as its kernel was told it."""
+    from runcontext_providers._notebook_kernel import file_of
+
+    kernel = _kernel()
+    path = file_of(kernel, os.environ, current_program().orig_argv) if kernel is not None else None
     return os.path.basename(path) if path else None
+
+
+def _cells_sha256() -> str | None:
+    from runcontext_providers._notebook_kernel import cells_sha256
+
+    kernel = _kernel()
+    # Without cells of its own the kernel runs a file, which the companion reads.
+    return cells_sha256(kernel.cells) if kernel is not None and kernel.cells else None
 
 
 def _type(program: Program) -> str:
@@ -166,6 +192,9 @@ def _type(program: Program) -> str:
 
 
 def _command_args(program: Program) -> str:
+    if not current_settings().record_args:
+        reason = "left out by RUNCONTEXT_RECORD_ARGS=0, or record-args in [tool.runcontext]"
+        raise NotInContext(reason)
     words = program.orig_argv or program.argv
     if not words:
         reason = "the interpreter is embedded and has no command line"
@@ -225,7 +254,7 @@ def _flags(program: Program) -> str:
 def _sha256(program: Program) -> str:
     import hashlib
 
-    if program.main_file is None:
+    if program.main_file is None or _launches_kernel(program.orig_argv):
         reason = "no file runs as the main module: -c, stdin, a console or a notebook"
         raise NotInContext(reason)
     digest = hashlib.sha256()
@@ -233,6 +262,11 @@ def _sha256(program: Program) -> str:
         for chunk in iter(lambda: file.read(1 << 20), b""):
             digest.update(chunk)
     return digest.hexdigest()
+
+
+def _launches_kernel(words: Sequence[str]) -> bool:
+    # In a notebook people set __file__ themselves, for code that was a script's.
+    return any(word == "-m" and words[at] in _KERNELS for at, word in enumerate(words[:-1], start=1))
 
 
 if TYPE_CHECKING:

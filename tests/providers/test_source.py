@@ -12,6 +12,7 @@ import time
 import zipfile
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -38,14 +39,14 @@ class TestContract(ProviderContract):
     provider = SourceProvider
 
 
-def report(command: list[str], cwd: Path, stdin: str = "", **variables: str) -> dict[str, dict[str, str]]:
+def report(command: list[str], cwd: Path, stdin: str = "", **variables: str) -> dict[str, Any]:
     """Run a command whose program prints its own source facts."""
     environment = {name: value for name, value in os.environ.items() if name not in QUIET}
     environment = {name: value for name, value in environment.items() if not name.startswith("PYTHON")}
     asked = subprocess.run(
         command, cwd=cwd, env={**environment, **variables}, input=stdin, capture_output=True, text=True, check=True
     )
-    found: dict[str, dict[str, str]] = json.loads(asked.stdout.splitlines()[-1])
+    found: dict[str, Any] = json.loads(asked.stdout.splitlines()[-1])
     return found
 
 
@@ -140,6 +141,29 @@ def test_secrets_in_arguments_are_redacted(script: Path, argument: list[str], ke
     assert found["outcomes"]["inline"]["redacted"] == 1
 
 
+@pytest.mark.parametrize(
+    ("command", "name"),
+    [
+        (["train.py", "--comment", "not for the record"], "train.py"),
+        (["-X", "dev", "train.py", "--comment", "not for the record"], "train.py"),
+        (["-c", REPORT + "# not for the record", "not for the record"], "-c"),
+    ],
+)
+def test_arguments_are_left_out_where_the_user_says_so(script: Path, command: list[str], name: str) -> None:
+    """RUNCONTEXT_RECORD_ARGS=0 leaves the command line out, for a reason that names it; the script's name stays."""
+    found = report([sys.executable, *command], script.parent, RUNCONTEXT_RECORD_ARGS="0")
+    assert "process.command_args" not in found["tags"]
+    assert "RUNCONTEXT_RECORD_ARGS=0" in found["outcomes"]["inline"]["failures"]["process.command_args"]
+    assert found["tags"]["mlflow.source.name"] == name
+    assert "not for the record" not in json.dumps(found)
+
+
+def test_arguments_are_left_out_where_the_project_says_so(script: Path) -> None:
+    """So does record-args = false in [tool.runcontext]."""
+    (script.parent / "pyproject.toml").write_text("[tool.runcontext]\nrecord-args = false\n")
+    assert "process.command_args" not in report([sys.executable, "train.py", "--lr", "3"], script.parent)["tags"]
+
+
 def test_arguments_are_quoted_for_a_shell(script: Path) -> None:
     """What was recorded, pasted into a shell, is the same command again."""
     odd = ["a b", "it's", "", "$HOME", "é", "plain-1.0"]
@@ -206,8 +230,10 @@ def test_the_type_follows_the_evidence(script: Path, variables: dict[str, str], 
 
 NOTEBOOK = """
 import sys, types
-sys.modules["ipykernel"] = types.ModuleType("ipykernel")
-get_ipython = lambda: None
+for name in ("ipykernel", "IPython.core.getipython"):
+    sys.modules[name] = types.ModuleType(name)
+shell = types.SimpleNamespace(kernel=object(), user_ns=globals())
+sys.modules["IPython.core.getipython"].get_ipython = lambda: shell
 """
 
 

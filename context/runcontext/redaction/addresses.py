@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from runcontext.redaction.masking import MARK, compiled, masked
+from runcontext.redaction.masking import MARK, compiled, hidden, masked
 from runcontext.redaction.verdicts import is_variable
 
 TYPE_CHECKING = False
@@ -10,13 +10,15 @@ if TYPE_CHECKING:
     import re
 
 # RFC 3986, section 3.2.1. The second form is a password whose /, ? or # somebody left unescaped: where a port would
-# stand there is something that is no number.
+# stand there is something that is no number. Of two slashes pathlib leaves one.
 _USERINFO = (
-    r"\\?/\\?/(?:([^\s/?#\"'<>`\\]+)@"
+    r"(?:\\?/\\?/|(?<=http:)/|(?<=https:)/)(?:([^\s/?#\"'<>`\\]+)@"
     r"|([^\s/?#@:\"'<>`\[\\]{1,64}:(?![0-9]{0,5}[/?#])[^\s@\"'<>`]{1,64})@(?=[A-Za-z0-9\[]))"
 )
 # git-clone(1), GIT URLS, the scp-like syntax, with a password in it; an image's digest (name:tag@sha256:...) is none.
 _SCP_LIKE = r"(?<![^\s\"'=(,])[A-Za-z0-9_.+\-]{1,64}:([^\s/@\"'=(,]+)@(?!sha[0-9]{3}:)[A-Za-z0-9_.\-]{1,255}:(?=[^\s])"
+
+_RARE = 64  # characters to an @; where there are more of them, looking for lines costs more than it saves
 
 
 def without_password(url: str) -> str:
@@ -26,7 +28,7 @@ def without_password(url: str) -> str:
         user, at, host = url.rpartition("@")
         name, _, password = user.partition(":")
         is_scp_like = at and password and not set("/\\?#") & set(user) and not host.startswith(("sha256:", "sha512:"))
-        return f"{name}:{MARK}@{host}" if is_scp_like else url
+        return f"{name}:{hidden(password)}@{host}" if is_scp_like else url
     authority = rest[: first_of(rest, "/?#")]
     if "@" not in authority:
         return url
@@ -44,17 +46,34 @@ def _without_credential(scheme: str, userinfo: str) -> str:
     """Give what may stay of ``userinfo`` in an address of this scheme, ending in ``:`` or empty."""
     name, colon, password = userinfo.partition(":")
     if not scheme or scheme.lower().endswith(("http:", "https:", "ws:", "wss:")):
-        return MARK if userinfo else ""
-    return f"{name}:{MARK}" if colon and password else userinfo
+        return hidden(userinfo)
+    return f"{name}:{hidden(password)}" if colon else userinfo
 
 
 def redact_addresses(text: str) -> str:
-    """Take the credentials out of the addresses in a text."""
-    if "@" not in text:
-        return text
-    if "//" in text or "/\\/" in text:
-        text = compiled(_USERINFO).sub(_redact_userinfo, text)
-    return compiled(_SCP_LIKE).sub(_mask_scp_like, text) if ":" in text else text
+    """Take the credentials out of the addresses in a text: where they are rare, of the lines that may have one."""
+    if text.count("@") * _RARE > len(text):
+        return _redact_lines(text)
+    pieces: list[str] = []
+    done = 0
+    at = text.find("@")
+    while at >= 0:
+        start = max(text.rfind("\n", done, at) + 1, done)
+        end = text.find("\n", at)
+        end = len(text) if end < 0 else end
+        line = text[start:end]
+        redacted = _redact_lines(line)
+        if redacted != line:
+            pieces += (text[done:start], redacted)
+            done = end
+        at = text.find("@", end)
+    return "".join((*pieces, text[done:])) if pieces else text
+
+
+def _redact_lines(lines: str) -> str:
+    if "/" in lines:
+        lines = compiled(_USERINFO).sub(_redact_userinfo, lines)
+    return compiled(_SCP_LIKE).sub(_mask_scp_like, lines) if ":" in lines else lines
 
 
 def _redact_userinfo(match: re.Match[str]) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from runcontext.redaction.addresses import first_of
 from runcontext.redaction.masking import MARK, compiled
-from runcontext.redaction.text import AUTHENTICATION_SCHEME, is_header, redact_text, settled
+from runcontext.redaction.patterns import redact_matches
+from runcontext.redaction.text import only_marked, redact_text, settled
 from runcontext.redaction.verdicts import is_literal, is_secret_name, words_of
 
 TYPE_CHECKING = False
@@ -21,7 +22,7 @@ def redact_args(args: Sequence[str]) -> list[str]:
     Knows what a text cannot tell: where a value ends, and that it may be the next word (``--token X``). A switch with
     another option after it hides nothing. Each other word is redacted as ``redact_text`` does it.
     """
-    return settled(_redact_words, list(args))
+    return settled(_redact_words, list(args), lambda words: [*map(only_marked, words)])
 
 
 def _redact_words(args: list[str]) -> list[str]:
@@ -38,7 +39,7 @@ def _redact_words(args: list[str]) -> list[str]:
         else:
             redacted.append(_redact_word(arg))
         before = arg
-    return redacted
+    return [*map(redact_matches, redacted)]
 
 
 def _takes_secret(arg: str) -> bool:
@@ -82,6 +83,8 @@ def _redact_word(arg: str, depth: int = 0) -> str:
 
 
 def _redact_header(value: str, name: str) -> str:
+    from runcontext.redaction.values import AUTHENTICATION_SCHEME, is_header
+
     if not is_header(name) or " " not in value:
         return _redact_value(value, name)
     scheme = compiled(AUTHENTICATION_SCHEME).match(value)

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from runcontext.redaction.masking import MARGIN, MARK, compiled, emptied, masked
+from runcontext.redaction.masking import MARGIN, MARK, compiled, emptied, lowercase, masked, positions
 
 # A word that starts here: after nothing of its own kind, or after an escape such as the \n of a JSON string.
 _START = r"(?:(?<![A-Za-z0-9_\-])|(?<=\\[nrt]))"
 _WORD_START = r"(?:(?<![A-Za-z0-9])|(?<=\\[nrt]))"
 
 # (source of the format, needles in lower case, pattern; its first group is the secret, or else the whole match).
-# Lengths are minima at or below the published ones: issuers lengthen their tokens, and a longer one goes whole.
-_FORMATS: tuple[tuple[str, tuple[str, ...], str], ...] = (
+# A match begins at a needle. Lengths are minima at or below the published ones: issuers lengthen their tokens, and a
+# longer one goes whole.
+FORMATS: tuple[tuple[str, tuple[str, ...], str], ...] = (
     (
         "GitHub Docs, About authentication, token formats; gitleaks github-pat, github-oauth, github-app-token",
         ("ghp_", "gho_", "ghu_", "ghs_", "ghr_"),
-        r"gh[pousr]_[A-Za-z0-9_]{16,}",
+        # The second form is ghs_APPID_JWT, which GitHub issues since April 2026.
+        r"gh[pousr]_(?:[A-Za-z0-9_]{16,}|[0-9]{1,20}_ey)(?:[A-Za-z0-9_\-]*\.[A-Za-z0-9_\-]{8,}){0,4}",
     ),
     ("GitHub Docs, token formats; gitleaks github-fine-grained-pat", ("github_pat_",), r"github_pat_[A-Za-z0-9_]{20,}"),
     (
@@ -32,9 +34,11 @@ _FORMATS: tuple[tuple[str, tuple[str, ...], str], ...] = (
             "glagent-",
             "glsoat-",
             "glffct-",
+            "glwt-",
         ),
-        r"gl(?:pat|oas|dt|rtr?|cbt|ptt|ft|imt|agent|soat|ffct)-[A-Za-z0-9_.=\-]{16,}",
+        r"gl(?:pat|oas|dt|rtr?|cbt|ptt|ft|imt|agent|soat|ffct|wt)-[A-Za-z0-9_.=\-]{16,}",
     ),
+    ("gitleaks gitlab-rrt, runner registration tokens", ("gr1348941",), r"GR1348941[A-Za-z0-9_\-]{16,}"),
     (
         "AWS IAM User Guide, IAM identifiers, unique ID prefixes; gitleaks aws-access-token",
         ("akia", "asia", "abia", "acca", "a3t"),
@@ -53,7 +57,6 @@ _FORMATS: tuple[tuple[str, tuple[str, ...], str], ...] = (
         _WORD_START + r"ya29\.[A-Za-z0-9_.\-]{20,}",
     ),
     ("Google Identity, OAuth 2.0 client secrets", ("gocspx-",), r"GOCSPX-[A-Za-z0-9_\-]{20,}"),
-    ("gitleaks azure-ad-client-secret", ("q~",), r"(?<![A-Za-z0-9_~.\-])[A-Za-z0-9_~.]{3}\dQ~[A-Za-z0-9_~.\-]{31,34}"),
     (
         "Hugging Face Hub, User access tokens; gitleaks huggingface-access-token",
         ("hf_",),
@@ -84,14 +87,14 @@ _FORMATS: tuple[tuple[str, tuple[str, ...], str], ...] = (
     (
         "Telegram Bot API, authorizing your bot; gitleaks telegram-bot-api-token",
         (":aa",),
-        r"(?<![0-9])[0-9]{6,16}:(AA[A-Za-z0-9_\-]{32,})",
+        r"(?<=[0-9]{6}):(AA[A-Za-z0-9_\-]{32,})",
     ),
     ("npm Docs, About access tokens; gitleaks npm-access-token", ("npm_",), _WORD_START + r"npm_[A-Za-z0-9]{30,}"),
     ("PyPI Docs, API tokens; gitleaks pypi-upload-token", ("pypi-",), _WORD_START + r"pypi-Ag[A-Za-z0-9_\-]{30,}"),
     (
         "Stripe Docs, API keys; gitleaks stripe-access-token",
         ("sk_", "rk_", "whsec_"),
-        _WORD_START + r"(?:(?:sk|rk)_(?:test|live|prod)|whsec)_[A-Za-z0-9]{10,}",
+        _WORD_START + r"(?:(?:sk|rk)_(?:org_)?(?:test|live|prod)|whsec)_[A-Za-z0-9]{10,}",
     ),
     (
         "RFC 7519, section 3, compact serialization (JWS, and JWE of RFC 7516); gitleaks jwt",
@@ -104,9 +107,9 @@ _FORMATS: tuple[tuple[str, tuple[str, ...], str], ...] = (
         _START + r"eyJhcGl[A-Za-z0-9+/_\-]{20,}={0,2}",
     ),
     (
-        "Databricks Docs, personal access tokens; gitleaks databricks-api-token",
-        ("dapi",),
-        _WORD_START + r"dapi[a-f0-9]{32}(?:-[0-9])?",
+        "Databricks Docs, personal access tokens; gitleaks databricks-api-token; OAuth secrets of service principals",
+        ("dapi", "dose"),
+        _WORD_START + r"(?:dapi|dose)[a-f0-9]{32}(?:-[0-9])?",
     ),
     (
         "Weights & Biases, API keys: 40 hexadecimal digits, told apart from a commit only by what stands before",
@@ -157,6 +160,22 @@ _FORMATS: tuple[tuple[str, tuple[str, ...], str], ...] = (
     ("gitleaks age-secret-key", ("age-secret-key-1",), r"AGE-SECRET-KEY-1[A-Za-z0-9]{58}"),
     ("gitleaks 1password-service-account-token", ("ops_eyj",), r"ops_eyJ[A-Za-z0-9+/]{100,}={0,3}"),
     (
+        "gitleaks artifactory-api-key, artifactory-reference-token: the passwords of many package indexes",
+        ("akcp", "cmvmd"),
+        _WORD_START + r"(?:AKCp[A-Za-z0-9]{69}|cmVmd[A-Za-z0-9]{59})",
+    ),
+    (
+        "gitleaks prefect-api-token, sentry-user-token, sentry-org-token, openshift-user-token",
+        ("pnu_", "sntryu_", "sntrys_", "sha256~"),
+        _WORD_START
+        + r"(?:pnu_[A-Za-z0-9]{36}|sntryu_[a-f0-9]{64}|sntrys_[A-Za-z0-9+/=_]{40,}|sha256~[A-Za-z0-9_\-]{43})",
+    ),
+    (
+        "LangSmith Docs, API keys: personal access tokens and service keys",
+        ("lsv2_",),
+        _WORD_START + r"lsv2_(?:pt|sk)_[A-Za-z0-9_]{32,}",
+    ),
+    (
         "Replicate, Groq, NVIDIA NGC and Docker Hub documentation, API keys and access tokens",
         ("r8_", "gsk_", "nvapi-", "dckr_pat_"),
         _WORD_START
@@ -168,16 +187,22 @@ _FORMATS: tuple[tuple[str, tuple[str, ...], str], ...] = (
         _WORD_START + r"(?i:bearer)[ \t]{1,8}([A-Za-z0-9._~+/\-]{16,}={0,8})",
     ),
     (
-        "GNU inetutils, The .netrc file",
-        ("password",),
-        r"(?<!\S)login[ \t]{1,8}[^\s]{1,256}[ \t]{1,8}password[ \t]{1,8}(?!\[redacted\])([^\s]+)",
+        "GNU inetutils, The .netrc file: its words are separated by blanks or line breaks",
+        ("machine", "login"),
+        (
+            r"(?<!\S)(?:machine\s{1,80}\S{1,256}\s{1,80}(?:(?:login|account)\s{1,80}\S{1,256}\s{1,80}){0,2}"
+            r"|(?:(?<![^\n])|(?<=\n[ \t])|(?<=\n[ \t]{2})|(?<=\n[ \t]{4}))login\s{1,80}\S{1,256}\s{1,80})"
+            r"password\s{1,80}(?!\[redacted\])(\S+)"
+        ),
     ),
     (
-        "curl manual, --user; gitleaks curl-auth-user",
-        ("curl",),
+        "sshpass(1), docker login, MySQL clients and redis-cli: the options that take a password",
+        ("sshpass", "docker", "podman", "mysql", "redis-cli"),
         (
-            r"(?<!\S)(?:-u|--user|--proxy-user)[ =]?[\"']?[^\s:\"'/]{1,64}:"
-            r"(?!//|\[redacted\]|[0-9]+(?![^\s\"']))([^\s\"']+)"
+            r"(?<![A-Za-z0-9_])(?:sshpass[ \t]+-p[ \t]*|(?:docker|podman)[ \t]+login[^\n|;&]{0,200}?[ \t]-p[ \t=]*"
+            r"|mysql(?:admin|dump|import)?[ \t](?:[^\n|;&]{0,200}?[ \t])?-p"
+            r"|redis-cli[ \t](?:[^\n|;&]{0,200}?[ \t])?-a[ \t]+)"
+            r"[\"']?(?!\[redacted\])((?<=\")[^\"\n]+|(?<=')[^'\n]+|[^\s\"']+)"
         ),
     ),
     (
@@ -186,7 +211,23 @@ _FORMATS: tuple[tuple[str, tuple[str, ...], str], ...] = (
         r"(?i:basicauth)\([ \t]{0,8}[\"'][^\"'\n]{0,256}[\"'][ \t]{0,8},[ \t]{0,8}[\"'](?!\[redacted\])([^\"'\n]+)",
     ),
 )
-_NEEDLES = tuple(needle for _source, needles, _pattern_text in _FORMATS for needle in needles)
+# The same, but for where a match begins: before its needle, or far from it.
+ELSEWHERE: tuple[tuple[str, tuple[str, ...], str], ...] = (
+    (
+        "gitleaks azure-ad-client-secret",
+        ("q~",),
+        r"(?:(?<![A-Za-z0-9_~.\-])|(?<=\\[nrt]))[A-Za-z0-9_~.]{3}\dQ~[A-Za-z0-9_~.\-]{31,34}",
+    ),
+    (
+        "curl manual, --user; gitleaks curl-auth-user",
+        ("curl",),
+        (
+            r"(?<!\S)(?:-u|--user|--proxy-user)[ =]?[\"']?[^\s:\"'/]{1,64}:"
+            r"(?!//|\[redacted\]|(?:[0-9]+|\$\{?[A-Z0-9_]+\}?)(?![^\s\"']))([^\s\"']+)"
+        ),
+    ),
+)
+_NEEDLES = tuple(needle for _source, needles, _pattern in (*FORMATS, *ELSEWHERE) for needle in needles)
 
 # Private keys, in the textual encodings of RFC 7468 and OpenSSH.
 _BASE64 = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/")
@@ -198,10 +239,35 @@ def redact_formats(text: str, lowered: str) -> str:
     """Mask every value in a published format; ``lowered`` is the text in lower case."""
     if not _has_needle(lowered):
         return text
-    for _source, needles, pattern in _FORMATS:
-        if any(needle in lowered for needle in needles) and _may_start(needles, lowered):
+    for _source, needles, pattern in FORMATS:
+        found = _may_begin(lowered, needles)
+        redacted = _masked_at(found, text, pattern) if found else text
+        if redacted is not text:
+            text, lowered = redacted, lowercase(redacted)
+    for _source, needles, pattern in ELSEWHERE:
+        if any(needle in lowered for needle in needles):
             text = compiled(pattern).sub(masked, text)
     return text
+
+
+def _may_begin(lowered: str, needles: tuple[str, ...]) -> list[int]:
+    found = positions(lowered, needles)
+    if found and needles == ("sk-",):  # no `--mask-ratio` and no `--task-name` is to cost `import re`
+        return [at for at in found if at == 0 or not lowered[at - 1].isalpha() or lowered[at - 2 : at - 1] == "\\"]
+    return found
+
+
+def _masked_at(starts: list[int], text: str, pattern: str) -> str:
+    """Mask what the pattern matches at one of ``starts``: far sooner done than looking for it everywhere."""
+    match_at = compiled(pattern).match
+    pieces: list[str] = []
+    done = 0
+    for start in starts:
+        match = match_at(text, start) if start >= done else None
+        if match:
+            pieces += (text[done:start], masked(match))
+            done = match.end()
+    return "".join((*pieces, text[done:])) if pieces else text
 
 
 def _has_needle(lowered: str) -> bool:
@@ -210,16 +276,6 @@ def _has_needle(lowered: str) -> bool:
         if needle in lowered:
             return True
     return False
-
-
-def _may_start(needles: tuple[str, ...], lowered: str) -> bool:
-    """Keep `--mask-ratio` and `--task-name` from compiling the rule whose needle is `sk-`."""
-    if needles != ("sk-",):
-        return True
-    at = lowered.find("sk-")
-    while at > 0 and lowered[at - 1].isalpha() and lowered[at - 2 : at - 1] != "\\":
-        at = lowered.find("sk-", at + 3)
-    return at >= 0
 
 
 def redact_private_keys(text: str) -> str:

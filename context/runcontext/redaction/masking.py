@@ -5,6 +5,7 @@ from __future__ import annotations
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import re
+    from collections.abc import Sequence
 
 MARK = "[redacted]"
 """What stands in a secret's place."""
@@ -25,6 +26,24 @@ def compiled(pattern: str) -> re.Pattern[str]:
     return found
 
 
+def lowercase(text: str) -> str:
+    """Give ``text`` in lower case, every character where it was."""
+    lowered = text.lower()
+    # The one character of Unicode that two take the place of (SpecialCasing.txt).
+    return lowered if len(lowered) == len(text) else text.replace("\u0130", "i").lower()
+
+
+def positions(text: str, needles: Sequence[str]) -> list[int]:
+    """Give where any of ``needles`` stands in ``text``, in order."""
+    found: list[int] = []
+    for needle in needles:
+        at = text.find(needle)
+        while at >= 0:
+            found.append(at)
+            at = text.find(needle, at + 1)
+    return sorted(found)
+
+
 def masked(match: re.Match[str]) -> str:
     """Give a match with its first group masked, or all of it where its pattern has no group."""
     whole = match.group()
@@ -32,6 +51,13 @@ def masked(match: re.Match[str]) -> str:
         return MARK
     start, end = match.span(1)
     return whole[: start - match.start()] + MARK + whole[end - match.start() :]
+
+
+def hidden(secret: str) -> str:
+    """Give what stands in a secret's place: the mark, and the line breaks of one that has any."""
+    if "\n" in secret:
+        return emptied(secret)
+    return MARK if secret else ""
 
 
 def emptied(body: str) -> str:

@@ -13,8 +13,8 @@ _ABOUT = frozenset(
     expires expiry factory field fields file files filename fn folder format func handler hasher helper help hint host
     id ids idx index label len length level lifetime limit manager mask max method min mode name names path paths
     pattern plugin policy port prefix prompt provider rate ratio realm ref refs regex required requirements retries
-    rotation scheme scope scopes server size sizes state status store strategy suffix timeout title ttl type types uri
-    url usage user username validation validator validators var variable version
+    rotation scheme scope scopes server size sizes state status stdin store strategy suffix timeout title ttl type types
+    uri url usage user username validation validator validators var variable version
     """.split()
 )
 _NEGATIONS = frozenset(
@@ -87,7 +87,7 @@ STEMS = tuple(
 )
 """Every secret name has one of these in it, whatever its spelling: what a text is first asked for."""
 
-_LITERALS = frozenset("0 1 false nil none null off on true undefined".split())
+_LITERALS = frozenset("0 1 false inherit nil none null off on read true undefined write".split())
 _AUTH_LITERALS = frozenset("basic bearer digest kerberos ldap oauth oauth2 oidc".split())
 _TYPES = frozenset(
     "any bool bytes callable dict float int list object optional secretstr self str string tuple".split()
@@ -109,9 +109,10 @@ def is_secret_name(name: str) -> bool:
 
     ``hub_token``, ``--hub-token``, ``HUB_TOKEN`` and ``hubToken`` are one name. A model's vocabulary
     (``pad_token``), counts (``max_tokens``) and what is merely about a secret (``token_file``, ``no-auth``) are none.
+    An option may set a property: ``-Dsecret``.
     """
     lowered = name.lower()
-    return any(stem in lowered for stem in STEMS) and _words_are_secret(words_of(name))
+    return any(stem in lowered for stem in STEMS) and _words_are_secret(words_of(name.removeprefix("-D")))
 
 
 def _words_are_secret(words: list[str]) -> bool:
@@ -180,15 +181,15 @@ def _split(name: str) -> list[str]:
 def is_literal(value: str, name: str) -> bool:
     """Know the values that hide nothing: nothing at all, a switch, a placeholder, a path, a word of a vocabulary."""
     lowered = value.lower()
-    if not value.strip("*.-_ []{}()") or value == MARK or lowered in _LITERALS:
+    if not value.strip("*.-_? []{}()") or value == MARK or lowered in _LITERALS:
         return True
     if value[0] + value[-1] in {"<>", "[]"} and (value[0] == "<" or value[1:-1].isupper()):
         return True
     words = words_of(name)
     if words[-1:] == ["auth"] and lowered in _AUTH_LITERALS:
         return True
-    if words[-1:] == ["pwd"] and value[0] in "/~":
-        return True  # --pwd of Apptainer: a folder
+    if (words[-1:] == ["pwd"] and value[0] in "/~") or (words == ["secret"] and value.startswith("id=")):
+        return True  # --pwd of Apptainer: a folder; --secret of docker build: which one
     if words[-1:] == ["token"] and len(words) > 1 and len(value) < 5 and value.isdigit():  # noqa: PLR2004 - a count
         return True
     return lowered.endswith(_PATH_ENDINGS) and (
@@ -198,6 +199,8 @@ def is_literal(value: str, name: str) -> bool:
 
 def is_variable(value: str) -> bool:
     """Know a value that is filled in elsewhere: ``$TOKEN``, ``${{ secrets.TOKEN }}``, ``%(token)s``, ``{token}``."""
+    if value == "%s":
+        return True
     if value.startswith("$"):
         return (value[1:].replace("_", "A").isalnum() and value == value.upper()) or value[1:2] in {"{", "("}
     if value.startswith("{") and value.endswith("}"):
