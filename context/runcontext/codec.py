@@ -31,6 +31,13 @@ class _ScannerOptions:
         return float(name.replace("Infinity", "inf"))
 
 
+def _beginning(text: str) -> str:
+    # Cut afterwards: half a secret is not known as one.
+    from runcontext.redaction import redact_text
+
+    return redact_text(text)[:80]
+
+
 def _c_functions() -> tuple[Callable[[Any], str], Callable[[str], Any]]:
     import _json
 
@@ -49,10 +56,10 @@ def _c_functions() -> tuple[Callable[[Any], str], Callable[[str], Any]]:
         except Exception:  # noqa: BLE001 - see below
             # Where the scanner finds an error it looks for json.JSONDecodeError, which may not be imported, or not be
             # that of the standard library.
-            message = f"not JSON: {text[:80]!r}"
+            message = f"not JSON: {_beginning(text)!r}"
             raise ValueError(message) from None
         if text[end:].strip():
-            message = f"more than one JSON value: {text[:80]!r}"
+            message = f"more than one JSON value: {_beginning(text)!r}"
             raise ValueError(message)
         return value
 

@@ -55,6 +55,18 @@ def start_time(pid: int) -> int | None:
     return int(fields[_START_TIME]) if len(fields) > _START_TIME else None
 
 
+def parent_of(pid: int) -> int | None:
+    """Give a process's parent (proc(5), /proc/pid/stat, field 4), None where the system does not tell."""
+    fields = (_read(f"/proc/{pid}/stat") or "").rpartition(")")[2].split()
+    return int(fields[1]) if len(fields) > 1 else None
+
+
+def first_environment(pid: int) -> frozenset[str]:
+    """Give the names of the variables that a process was started with (proc(5), /proc/pid/environ), none if hidden."""
+    entries = (_read(f"/proc/{pid}/environ") or "").split("\0")
+    return frozenset(entry.partition("=")[0] for entry in entries)
+
+
 def is_gone(recorded: Mapping[str, Any]) -> bool:
     """Say whether the process that ``identity`` described has certainly ended; False where nobody here can know."""
     here = own_identity()

@@ -28,6 +28,7 @@ _SAME_TIME_MILLISECONDS = 600_000
 """Where nothing tells one job from the next on the same address, rank 0's run must have begun so lately."""
 
 _KEPT_SECONDS = 86_400.0
+_MOST_GENERATIONS = 32
 _NOT_OF_A_JOB = ("", "none")
 
 _OF_ONE_PROCESS = frozenset(
@@ -107,7 +108,7 @@ def _of_torchrun(environment: Mapping[str, str]) -> Place | None:
     job = ("torch", run_id, address, environment.get("MASTER_PORT", ""))
     attempt = environment.get("TORCHELASTIC_RESTART_COUNT", "")
     # Only an agent of torchrun's lives as long as its job: another parent may start one after the other.
-    parent = _parent() if is_local else ()
+    parent = _launcher("RANK") if is_local else ()
     is_certain = bool(run_id) and (bool(parent) or run_id not in _NOT_OF_A_JOB)
     return Place(*numbers, (*job, attempt, *parent), is_certain=is_certain)
 
@@ -126,7 +127,7 @@ def _of_open_mpi(environment: Mapping[str, str]) -> Place | None:
         return None
     name = environment.get("PMIX_NAMESPACE") or environment.get("OMPI_MCA_ess_base_jobid", "")
     is_local = environment.get("OMPI_COMM_WORLD_LOCAL_SIZE") == environment["OMPI_COMM_WORLD_SIZE"]
-    parent = _parent() if is_local else ()
+    parent = _launcher("OMPI_COMM_WORLD_RANK") if is_local else ()
     return Place(*numbers, ("openmpi", name, *parent), is_certain=bool(name or parent))
 
 
@@ -135,7 +136,7 @@ def _of_hydra(environment: Mapping[str, str]) -> Place | None:
     if numbers is None:
         return None
     is_local = environment.get("MPI_LOCALNRANKS") == environment["PMI_SIZE"]
-    parent = _parent() if is_local else ()
+    parent = _launcher("PMI_RANK") if is_local else ()
     return Place(*numbers, ("hydra", *parent), is_certain=bool(parent))
 
 
@@ -154,11 +155,19 @@ def _numbers(environment: Mapping[str, str], rank: str, world_size: str) -> tupl
     return (int(first), int(second)) if first.isdecimal() and second.isdecimal() else None
 
 
-def _parent() -> tuple[str, ...]:
-    """Give the process that started this one and its fellows: on one machine nothing names their job better."""
-    parent = os.getppid()
+def _launcher(variable: str) -> tuple[str, ...]:
+    """Give the process that started all ranks of this machine: on one machine nothing names their job better.
+
+    It is the nearest one above that was started without ``variable``, which it gives to each rank: between it and a
+    rank there may be a shell, and a rank may have started this process.
+    """
     here = process.own_identity()
-    return str(here["boot_id"]), str(here["pid_namespace"]), str(parent), str(process.start_time(parent))
+    pid = os.getppid()
+    for _generation in range(_MOST_GENERATIONS):
+        if variable not in process.first_environment(pid):
+            break
+        pid = process.parent_of(pid) or 1
+    return str(here["boot_id"]), str(here["pid_namespace"]), str(pid), str(process.start_time(pid))
 
 
 class Meeting:

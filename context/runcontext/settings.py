@@ -387,7 +387,8 @@ def _usable(place: str, value: object, parse: Callable[[Any], T], accepted: str)
 
 
 def _warn(place: str, value: object, accepted: str) -> None:
-    log.warn_once(f"{place}={value!r} is not usable: expected {accepted}; the default stands")
+    shown = redaction.redact_text(f"{place}={value!r}")
+    log.warn_once(f"{shown} is not usable: expected {accepted}; the default stands")
 
 
 def _text(value: Any) -> Any:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from runcontext import NotInContext
 from runcontext.redaction import redact_url
-from runcontext_providers._ci_systems import SYSTEMS, CiSystem, system_of
-from runcontext_providers._variables import Sources, value_of, variables_of
+from runcontext_providers._surroundings.ci_systems import SYSTEMS, CiSystem, system_of
+from runcontext_providers._surroundings.variables import Sources, value_of, variables_of
 
 if TYPE_CHECKING:
     from runcontext.provider import Placement, TagValue

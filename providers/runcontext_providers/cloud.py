@@ -12,7 +12,7 @@ from runcontext import NotInContext
 
 if TYPE_CHECKING:
     from runcontext.provider import Placement, TagValue
-    from runcontext_providers._metadata_services import Machine, Service
+    from runcontext_providers._surroundings.metadata_services import Machine, Service
 
 _ADDRESS = "http://169.254.169.254"
 """The link-local address of all three services, as each of them documents it."""
@@ -56,7 +56,7 @@ class CloudProvider:
 
     @cached_property
     def _machine(self) -> Machine:
-        from runcontext_providers._metadata_services import AWS, AZURE, GCP
+        from runcontext_providers._surroundings.metadata_services import AWS, AZURE, GCP
 
         services = dict(zip((AWS, GCP, AZURE), self._base_urls, strict=True))
         found = _asked_at_once(services, self._timeout_seconds)
@@ -71,7 +71,7 @@ class CloudProvider:
 
 def _asked_at_once(services: Mapping[Service, str], timeout_seconds: float) -> dict[Service, Machine | str]:
     """Ask each service in a thread of its own; what it says is the machine, or why there is none."""
-    from runcontext_providers._metadata_services import MetadataError, ask
+    from runcontext_providers._surroundings.metadata_services import MetadataError, ask
 
     deadline = time.monotonic() + timeout_seconds
     found: dict[Service, Machine | str] = {}

@@ -9,8 +9,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from runcontext import NotInContext, current_program
-from runcontext_providers._container_clues import Findings, container_environment, look
-from runcontext_providers._process_files import ProcessFiles, mount_of
+from runcontext_providers._container.clues import Findings, container_environment, look
+from runcontext_providers._host.process_files import ProcessFiles, mount_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -56,7 +56,7 @@ class ContainerProvider:
         return {**facts, **self._pod_tags()} if self._found.is_kubernetes else facts
 
     def _pod_tags(self) -> dict[str, TagValue]:
-        from runcontext_providers._kubernetes_pod import Pod
+        from runcontext_providers._container.kubernetes_pod import Pod
 
         pod = Pod(self._process, self._environment, self._attributes)
         return {
@@ -118,7 +118,7 @@ class ContainerProvider:
         return self._found.runtime
 
     def _image_name(self) -> str:
-        from runcontext_providers._container_image import image_name
+        from runcontext_providers._container.image import image_name
 
         return image_name(self._root, self._environment, self._attributes)
 

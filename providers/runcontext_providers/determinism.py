@@ -152,28 +152,28 @@ def _gil() -> str:
 
 
 def _facts_of_libraries() -> Mapping[str, TagValue]:
-    from runcontext_providers._readings import imported
+    from runcontext_providers._determinism.readings import imported
 
     found = {name: module for name, mark in _LIBRARIES.items() if (module := imported(name, mark)) is not None}
     facts: dict[str, TagValue] = {}
     if "random" in found:
         facts["random.state"] = _random_state
     if "numpy" in found:
-        from runcontext_providers import _numpy_settings
+        from runcontext_providers._determinism import numpy_settings
 
-        facts.update(_numpy_settings.facts(found["numpy"]))
+        facts.update(numpy_settings.facts(found["numpy"]))
     if "torch" in found:
-        from runcontext_providers import _torch_settings
+        from runcontext_providers._determinism import torch_settings
 
-        facts.update(_torch_settings.facts(found["torch"]))
+        facts.update(torch_settings.facts(found["torch"]))
     if not found.keys().isdisjoint(("jax", "tensorflow")):
-        from runcontext_providers import _xla_settings
+        from runcontext_providers._determinism import xla_settings
 
-        facts.update(_xla_settings.facts(found))
+        facts.update(xla_settings.facts(found))
     if "threadpoolctl" in found:
-        from runcontext_providers import _threadpools
+        from runcontext_providers._determinism import threadpools
 
-        facts["threadpools"] = lambda: _threadpools.loaded(found["threadpoolctl"])
+        facts["threadpools"] = lambda: threadpools.loaded(found["threadpoolctl"])
     return {tag: _as_far_as_told(fact) for tag, fact in facts.items()}
 
 
@@ -197,7 +197,7 @@ def _as_far_as_told(fact: TagValue) -> TagValue:
 def _random_state() -> str:
     import marshal
 
-    from runcontext_providers._readings import fingerprint
+    from runcontext_providers._determinism.readings import fingerprint
 
     # Its version 2 writes the same bytes on every Python, and a state of 625 numbers in a third of the time of repr().
     return fingerprint(marshal.dumps(sys.modules["random"].getstate(), 2))

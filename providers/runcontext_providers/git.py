@@ -8,14 +8,14 @@ from functools import cached_property
 
 from runcontext import Attachment, NotInContext, current_program
 from runcontext.provider import TagValue
-from runcontext_providers._ci_systems import CiVcs, vcs_of_environment
-from runcontext_providers._git_command import GitCommand, NoGit
-from runcontext_providers._git_facts import Facts, GitsAnswers, as_boolean
-from runcontext_providers._git_fallback import Origin
-from runcontext_providers._git_no_answers import FilesOnly, NoCheckout
-from runcontext_providers._git_questions import AT_END
-from runcontext_providers._gitpython import make_gitpython_usable
-from runcontext_providers._repository import Repository, choose_repository
+from runcontext_providers._git.command import GitCommand, NoGit
+from runcontext_providers._git.facts import Facts, GitsAnswers, as_boolean
+from runcontext_providers._git.fallback import Origin
+from runcontext_providers._git.gitpython import make_gitpython_usable
+from runcontext_providers._git.no_answers import FilesOnly, NoCheckout
+from runcontext_providers._git.questions import AT_END
+from runcontext_providers._git.repository import Repository, choose_repository
+from runcontext_providers._surroundings.ci_systems import CiVcs, vcs_of_environment
 
 
 class GitProvider:

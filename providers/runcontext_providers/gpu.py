@@ -6,16 +6,16 @@ import sys
 from typing import TYPE_CHECKING
 
 from runcontext import NotInContext
-from runcontext_providers._amd import Amd
-from runcontext_providers._nvidia import Nvidia
-from runcontext_providers._per_device import Told, failures, joined, together, why_missing
-from runcontext_providers._tpu import Tpu
+from runcontext_providers._gpu.amd import Amd
+from runcontext_providers._gpu.nvidia import Nvidia
+from runcontext_providers._gpu.per_device import Told, failures, joined, together, why_missing
+from runcontext_providers._gpu.tpu import Tpu
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from runcontext.provider import Placement, TagValue
-    from runcontext_providers._per_device import Answer, Maker
+    from runcontext_providers._gpu.per_device import Answer, Maker
 
 _OF_DEVICES = (
     "gpu.name",
@@ -99,7 +99,7 @@ class GpuProvider:
 
 def _makers_here() -> Sequence[Maker]:
     if sys.platform == "darwin":
-        from runcontext_providers._apple_gpu import Apple
+        from runcontext_providers._gpu.apple import Apple
 
         return (Apple(),)
     return (Nvidia(), Amd(), Tpu())

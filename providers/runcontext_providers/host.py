@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING
 import psutil
 
 from runcontext import NotInContext, current_program
-from runcontext_providers._cgroups import CgroupError, ControlGroups
-from runcontext_providers._container_clues import image_holds_machine_id
-from runcontext_providers._file_systems import shared_memory_size, working_file_system
-from runcontext_providers._living_process import ProcessEnded, of_living
-from runcontext_providers._machine_id import application_machine_id
-from runcontext_providers._operating_system import OperatingSystem, architecture, system_type
-from runcontext_providers._process_files import ProcessFiles, ProcessOutOfSightError
-from runcontext_providers._process_limits import LIMIT_TAGS, limit
-from runcontext_providers._processor import Processor
+from runcontext_providers._container.clues import image_holds_machine_id
+from runcontext_providers._host.cgroups import CgroupError, ControlGroups
+from runcontext_providers._host.file_systems import shared_memory_size, working_file_system
+from runcontext_providers._host.living_process import ProcessEnded, of_living
+from runcontext_providers._host.machine_id import application_machine_id
+from runcontext_providers._host.operating_system import OperatingSystem, architecture, system_type
+from runcontext_providers._host.process_files import ProcessFiles, ProcessOutOfSightError
+from runcontext_providers._host.process_limits import LIMIT_TAGS, limit
+from runcontext_providers._host.processor import Processor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -8,8 +8,8 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 from runcontext import NotInContext, current_program
-from runcontext_providers._launchers import Launcher, Place, launchers_of, place_of
-from runcontext_providers._variables import value_of
+from runcontext_providers._surroundings.launchers import Launcher, Place, launchers_of, place_of
+from runcontext_providers._surroundings.variables import value_of
 
 if TYPE_CHECKING:
     from runcontext.provider import Placement, TagValue

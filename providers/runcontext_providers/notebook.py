@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from runcontext import RunContextProvider
     from runcontext.provider import TagValue
-    from runcontext_providers._jupyter_sessions import Inquiry
+    from runcontext_providers._notebook.jupyter_sessions import Inquiry
 
 KERNEL_MODULES = ("ipykernel", "marimo", "dbruntime")
 """One of these is imported in every kernel: Jupyter's and those built on it, marimo's, Databricks's."""
@@ -61,8 +61,8 @@ class NotebookProvider:
 
     def tags(self) -> Mapping[str, TagValue]:
         """Give what the kernel itself holds."""
-        from runcontext_providers import _notebook_kernel as held
-        from runcontext_providers import _notebook_platforms as platforms
+        from runcontext_providers._notebook import kernel as held
+        from runcontext_providers._notebook import platforms
 
         kernel = held.running() if current_program().pid == os.getpid() else None
         if kernel is None:
@@ -83,22 +83,23 @@ class NotebookProvider:
 
     def companion_tags(self) -> Mapping[str, TagValue]:
         """Give what files and the Jupyter server know better: a notebook may have been renamed since it was started."""
-        from runcontext_providers import _jupyter_sessions, _notebook_kernel, _notebook_platforms
+        from runcontext_providers._notebook import jupyter_sessions, platforms
+        from runcontext_providers._notebook import kernel as held
 
         words = _words()
-        platform = _notebook_platforms.platform_of(None, self._environment, words, root=self._root)
+        platform = platforms.platform_of(None, self._environment, words, root=self._root)
         facts: dict[str, TagValue] = {}
-        kernel_id = _notebook_kernel.kernel_id(words)
+        kernel_id = held.kernel_id(words)
         if platform.is_asked and kernel_id is not None:
-            folder = self._runtime_folder or os.path.dirname(_notebook_kernel.connection_file(words) or "")
+            folder = self._runtime_folder or os.path.dirname(held.connection_file(words) or "")
             parent = self._environment.get("JPY_PARENT_PID", "")
-            asked = _jupyter_sessions.Inquiry(kernel_id, folder, seconds=self._seconds, parent=parent)
-            told = _notebook_kernel.session_file(self._environment, words)
+            asked = jupyter_sessions.Inquiry(kernel_id, folder, seconds=self._seconds, parent=parent)
+            told = held.session_file(self._environment, words)
             facts["notebook.name"] = lambda: _session_name(asked, told)
             facts["notebook.path"] = lambda: _session_path(asked, told)
             facts["notebook.id"] = lambda: asked.session().id
         if platform.name == "sagemaker":
-            facts["notebook.id"] = lambda: _notebook_platforms.sagemaker_resource(self._root)
+            facts["notebook.id"] = lambda: platforms.sagemaker_resource(self._root)
         return facts
 
 

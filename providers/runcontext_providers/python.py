@@ -8,12 +8,12 @@ import sys
 from typing import TYPE_CHECKING
 
 from runcontext import Attachment, NotInContext, current_program
-from runcontext_providers._editable_repositories import remarks_on_editables
-from runcontext_providers._environments import environment
-from runcontext_providers._imported_packages import imported_packages
-from runcontext_providers._lock_files import lock_files
-from runcontext_providers._packages import Installation, installed
-from runcontext_providers._record_check import Comparison, compared
+from runcontext_providers._python.editable_repositories import remarks_on_editables
+from runcontext_providers._python.environments import environment
+from runcontext_providers._python.imported_packages import imported_packages
+from runcontext_providers._python.lock_files import lock_files
+from runcontext_providers._python.packages import Installation, installed
+from runcontext_providers._python.record_check import Comparison, compared
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from runcontext import Program, RunContextProvider
     from runcontext.provider import TagValue
-    from runcontext_providers._notebook_kernel import Kernel
+    from runcontext_providers._notebook.kernel import Kernel
 
 _SAFE_IN_SHELL = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_@%+=:,./-")
 
@@ -157,14 +157,14 @@ def _in_kernel() -> bool:
 def _kernel() -> Kernel | None:
     if not any(name in sys.modules for name in KERNEL_MODULES):
         return None
-    from runcontext_providers import _notebook_kernel
+    from runcontext_providers._notebook import kernel
 
-    return _notebook_kernel.running()
+    return kernel.running()
 
 
 def _notebook() -> str | None:
     """Give the notebook's file name, as far as its kernel was told it."""
-    from runcontext_providers._notebook_kernel import file_of
+    from runcontext_providers._notebook.kernel import file_of
 
     kernel = _kernel()
     path = file_of(kernel, os.environ, current_program().orig_argv) if kernel is not None else None
@@ -172,7 +172,7 @@ def _notebook() -> str | None:
 
 
 def _cells_sha256() -> str | None:
-    from runcontext_providers._notebook_kernel import cells_sha256
+    from runcontext_providers._notebook.kernel import cells_sha256
 
     kernel = _kernel()
     # Without cells of its own the kernel runs a file, which the companion reads.

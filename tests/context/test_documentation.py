@@ -297,10 +297,10 @@ def provider_class(name: str) -> Any:
 
 _LAUNCHERS_OWN = "airflow|argo|azureml|databricks|htcondor|k8s|kubeflow|launcher|lsf|mpi|pbs|ray|sagemaker|sge|slurm"
 _TAGS_IN_SOURCE = {
-    "gpu": ("gpu.py", "_n*.py", r"gpu(\.\w+)+"),
+    "gpu": ("gpu.py", "_gpu/nv*.py", r"gpu(\.\w+)+"),
     "launcher": (
         "launcher.py",
-        "_launchers.py",
+        "_surroundings/launchers.py",
         rf"rank|local_rank|world_size|(?:{_LAUNCHERS_OWN}|torchrun|vertex)(\.[a-z]+)+",
     ),
     "ci": ("ci.py", r"(?:cicd|vcs)(\.\w+)+"),

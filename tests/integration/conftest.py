@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from runcontext.record import Context, RunRecord
 
-BUILT_IN = tuple(registry.BUILT_IN)
+BUILT_IN = tuple(name for name in registry.BUILT_IN if name not in registry.ASKED_FOR)
 """The providers that every run has, whatever else is installed."""
 
 _FOREIGN = ("RUNCONTEXT_", "MLFLOW_", "GIT_", "PYTHON", "CUDA_", "XDG_", "SLURM_", "OMPI_", "PMI_", "TORCHELASTIC_")

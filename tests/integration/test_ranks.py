@@ -36,7 +36,7 @@ RANKED = """
         run.log_metric(f"loss.{rank}", rank)
         run.tags
         if rank == 0:  # the others find it while it lasts
-            until = time.monotonic() + 20
+            until = time.monotonic() + 50
             while len([each for each in os.listdir(run.path) if each.startswith("context.rank.")]) < EXPECTED:
                 assert time.monotonic() < until, os.listdir(run.path)
                 time.sleep(0.02)
@@ -80,7 +80,7 @@ class Job:
         """Wait for all, and give the last line that each printed, read as JSON."""
         found = []
         for process in self._processes:
-            stdout, stderr = process.communicate(timeout=60)
+            stdout, stderr = process.communicate(timeout=90)
             assert returncodes is not None or process.returncode == 0, (stdout, stderr)
             found.append(json.loads(stdout.splitlines()[-1]) if stdout else stderr)
         assert returncodes is None or tuple(each.returncode for each in self._processes) == returncodes, found

@@ -15,8 +15,8 @@ import pytest
 
 from runcontext.program import Program
 from runcontext.testing import resolve_provider
-from runcontext_providers._cgroups import CgroupError, ControlGroups
-from runcontext_providers._process_files import Mount, ProcessFiles, ProcessOutOfSightError
+from runcontext_providers._host.cgroups import CgroupError, ControlGroups
+from runcontext_providers._host.process_files import Mount, ProcessFiles, ProcessOutOfSightError
 from runcontext_providers.host import HostProvider
 
 if TYPE_CHECKING:
@@ -31,8 +31,8 @@ V1_CPU = "33 31 0:30 {root} /sys/fs/cgroup/cpu,cpuacct ro,nosuid master:11 - cgr
 V1_MEMORY = "34 31 0:31 {root} /sys/fs/cgroup/memory ro,nosuid master:12 - cgroup cgroup rw,memory"
 PRINT_QUOTA = """
 import os
-from runcontext_providers._cgroups import ControlGroups
-from runcontext_providers._process_files import ProcessFiles
+from runcontext_providers._host.cgroups import ControlGroups
+from runcontext_providers._host.process_files import ProcessFiles
 print(ControlGroups(ProcessFiles(os.getpid())).cpu_quota())
 """
 HYBRID_V2 = "35 31 0:32 / /sys/fs/cgroup/unified rw shared:5 - cgroup2 cgroup2 rw"

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from runcontext.record import OutcomeStatus
 from runcontext.testing import ProviderContract, resolve_provider
-from runcontext_providers._ci_systems import SYSTEMS, CiSystem, CiVcs, vcs_of_environment
-from runcontext_providers._variables import value_of
+from runcontext_providers._surroundings.ci_systems import SYSTEMS, CiSystem, CiVcs, vcs_of_environment
+from runcontext_providers._surroundings.variables import value_of
 from runcontext_providers.ci import CiProvider
 
 COMMIT = "ffac537e6cbbf934b08745a378932722df287a53"

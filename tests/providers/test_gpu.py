@@ -59,7 +59,7 @@ A100 = "NVIDIA A100-SXM4-80GB"
 CAPTURE = """
 import json, os, sys
 from runcontext.testing import resolve_provider
-from runcontext_providers._nvidia import Nvidia
+from runcontext_providers._gpu.nvidia import Nvidia
 from runcontext_providers.gpu import GpuProvider
 
 outcomes = []
@@ -88,7 +88,7 @@ print(json.dumps(captures))
 IMPORTED = """
 import json, sys
 from runcontext.testing import resolve_provider
-from runcontext_providers._nvidia import Nvidia
+from runcontext_providers._gpu.nvidia import Nvidia
 from runcontext_providers.gpu import GpuProvider
 
 resolve_provider(GpuProvider([Nvidia()]))
@@ -98,7 +98,7 @@ print(json.dumps(sorted({"pynvml", "amdsmi", "psutil", "subprocess"} & set(sys.m
 PROCESSES = """
 import json, os, subprocess, sys
 from runcontext.testing import resolve_provider
-from runcontext_providers._nvidia import Nvidia
+from runcontext_providers._gpu.nvidia import Nvidia
 from runcontext_providers.gpu import GpuProvider
 
 me, stranger = os.getpid(), os.getppid()

@@ -12,9 +12,9 @@ import pytest
 
 from runcontext import Program
 from runcontext.testing import ProviderContract, resolve_provider
-from runcontext_providers._amd import Amd
-from runcontext_providers._apple_gpu import Apple
-from runcontext_providers._tpu import Tpu
+from runcontext_providers._gpu.amd import Amd
+from runcontext_providers._gpu.apple import Apple
+from runcontext_providers._gpu.tpu import Tpu
 from runcontext_providers.gpu import GpuProvider
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from runcontext.record import Outcome
-    from runcontext_providers._per_device import Maker
+    from runcontext_providers._gpu.per_device import Maker
 
 CPU_NODE = """\
 cpu_cores_count 96

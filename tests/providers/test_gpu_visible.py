@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from runcontext import NotInContext
-from runcontext_providers._rocm_visible import rocm_visible_devices
-from runcontext_providers._visible_devices import CudaDevice, MigInstance, visible_devices
+from runcontext_providers._gpu.cuda_visible import CudaDevice, MigInstance, visible_devices
+from runcontext_providers._gpu.rocm_visible import rocm_visible_devices
 
 UUIDS = ["GPU-aaaa1111", "GPU-aaaa2222", "GPU-bbbb0000"]
 FIRST, SECOND, THIRD = UUIDS

@@ -17,7 +17,7 @@ import pytest
 
 from runcontext.program import Program
 from runcontext.testing import resolve_provider
-from runcontext_providers._process_files import Mount, ProcessFiles, mount_of
+from runcontext_providers._host.process_files import Mount, ProcessFiles, mount_of
 from runcontext_providers.host import HostProvider
 
 if TYPE_CHECKING:

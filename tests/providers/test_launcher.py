@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from runcontext.record import OutcomeStatus
 from runcontext.testing import ProviderContract, resolve_provider
-from runcontext_providers._launchers import LAUNCHERS
-from runcontext_providers._variables import value_of, variables_of
+from runcontext_providers._surroundings.launchers import LAUNCHERS
+from runcontext_providers._surroundings.variables import value_of, variables_of
 from runcontext_providers.launcher import LauncherProvider
 
 if TYPE_CHECKING:

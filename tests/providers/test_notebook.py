@@ -14,7 +14,7 @@ import pytest
 
 from runcontext import Program
 from runcontext.testing import ProviderContract, resolve_provider
-from runcontext_providers._notebook_kernel import cells_sha256, connection_file, kernel_id, session_file
+from runcontext_providers._notebook.kernel import cells_sha256, connection_file, kernel_id, session_file
 from runcontext_providers.notebook import NotebookProvider
 
 KERNEL_ID = "95146add-9081-4ad1-bad3-1c9590ba7774"

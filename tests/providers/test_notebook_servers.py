@@ -19,7 +19,7 @@ import pytest
 
 from runcontext import Program
 from runcontext.testing import resolve_provider
-from runcontext_providers._jupyter_servers import loopback_among
+from runcontext_providers._notebook.jupyter_servers import loopback_among
 from runcontext_providers.notebook import NotebookProvider
 
 if TYPE_CHECKING:

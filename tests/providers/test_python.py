@@ -21,8 +21,8 @@ from packaging.requirements import Requirement
 from runcontext.program import Program
 from runcontext.record import OutcomeStatus
 from runcontext.testing import ProviderContract, resolve_provider
-from runcontext_providers._environments import environment
-from runcontext_providers._packages import installed
+from runcontext_providers._python.environments import environment
+from runcontext_providers._python.packages import installed
 from runcontext_providers.python import PythonProvider
 
 if TYPE_CHECKING:

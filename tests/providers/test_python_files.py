@@ -15,9 +15,9 @@ import pytest
 
 from runcontext.program import Program
 from runcontext.testing import resolve_provider
-from runcontext_providers._imported_packages import imported_packages
-from runcontext_providers._packages import installed
-from runcontext_providers._record_check import compared
+from runcontext_providers._python.imported_packages import imported_packages
+from runcontext_providers._python.packages import installed
+from runcontext_providers._python.record_check import compared
 from runcontext_providers.python import PythonProvider
 
 if TYPE_CHECKING:

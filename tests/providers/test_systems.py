@@ -19,8 +19,8 @@ import pytest
 
 from runcontext.record import OutcomeStatus
 from runcontext.testing import resolve_provider
-from runcontext_providers._cgroups import ControlGroups
-from runcontext_providers._process_files import ProcessFiles
+from runcontext_providers._host.cgroups import ControlGroups
+from runcontext_providers._host.process_files import ProcessFiles
 from runcontext_providers.container import ContainerProvider
 from runcontext_providers.host import HostProvider
 

@@ -1,0 +1,1 @@
+"""The parts of the determinism provider: one module for each library."""

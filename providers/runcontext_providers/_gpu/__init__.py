@@ -1,0 +1,1 @@
+"""The parts of the gpu provider: one module for each maker, and what they share."""

@@ -1,0 +1,1 @@
+"""Tables of the systems that start, build and host programs: launchers, CI systems, clouds."""
