@@ -45,7 +45,7 @@ test: $(VENV)/.check
 	$(PYTEST) -n $(WORKERS)
 
 slow: $(SLOW)/.ready
-	$(SLOW_PYTEST) -n $(WORKERS) -m slow
+	$(SLOW_PYTEST) -n $(WORKERS) -m slow tests
 
 check: lint types coverage pythons wheel
 

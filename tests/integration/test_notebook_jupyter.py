@@ -91,7 +91,8 @@ class Server:
         assert self._process.poll() is None
         try:
             self.ask("api")
-        except OSError:
+        except (OSError, ValueError):
+            # It does not listen yet, or its file is being written.
             return False
         return True
 
