@@ -54,6 +54,7 @@ class Capture:
         program: what is described, None for this process.
         attachments: whether attachments are asked for.
         records_end: whether the companion is to record the end of a program that dies.
+        began: when the deadline begins to count, by the monotonic clock; now unless given.
 
     Raises:
         ValueError, TypeError: ``named`` lists what is no provider.
@@ -70,13 +71,14 @@ class Capture:
         program: Program | None = None,
         attachments: bool = True,
         records_end: bool = False,
+        began: float | None = None,
     ) -> None:
         """Decide what runs and where; nothing runs yet."""
         self.id = f"{os.getpid()}-{next(_counter)}"
         self._settings = current
         self._timeout_seconds = current.timeout_seconds
         self._folder = folder
-        self._context_file = context_file
+        self.context_file = context_file
         self._caller_tags = dict(caller_tags or {})
         self._program = program
         self._attachments_wanted = attachments
@@ -95,7 +97,7 @@ class Capture:
         self._is_finished = False
         self._is_kept = True
         self._has_lost_companion = False
-        self._began = time.monotonic()
+        self._began = time.monotonic() if began is None else began
 
     # --- what runs ----------------------------------------------------------------------------------------------
 
@@ -196,7 +198,7 @@ class Capture:
             "attachments": self._attachments_wanted,
             "folder": None if self._folder is None else self._folder.path,
             "identity": None if self._folder is None else dict(self._folder.identity),
-            "context_file": self._context_file,
+            "context_file": self.context_file,
             "is_kept": self._is_kept,
             "records_end": self._records_end,
             "deadline_seconds": self._timeout_seconds,
@@ -309,7 +311,7 @@ class Capture:
     def _run_in_threads(self, jobs: Iterable[tuple[str, str, Any]]) -> None:
         from runcontext.threads import ThreadedProvider, Watch
 
-        folder = None if self._folder is None else self._folder.attachments(self._context_file)
+        folder = None if self._folder is None else self._folder.attachments(self.context_file)
         started: list[ThreadedProvider] = []
         for name, method, load in jobs:
             self._move_to_thread(name, method)
@@ -354,12 +356,15 @@ class Capture:
         own = self._settings.provider_setting(name, "timeout") or registry.own_limit(loaded)
         return (own, "its limit") if own is not None and own < deadline else (deadline, "the deadline")
 
-    def _without_thread(self, provider: Any) -> None:
+    def _without_thread(self, provider: ThreadedProvider) -> None:
         """Answer where the system allows no more threads: only what is known not to hang may run in this one."""
-        if provider.name in registry.BUILT_IN:
+        if provider.method == "tags_at_end":
+            # Python 3.12 starts none once the program is at its end.
+            provider.deliver(provider.name, resolution.absent("thread", "no thread could be started then"), [])
+        elif provider.name in registry.BUILT_IN:
             provider.run_here()
         else:
-            self._deliver(provider.name, resolution.failed("thread", "no thread could be started"), [])
+            provider.deliver(provider.name, resolution.failed("thread", "no thread could be started"), [])
 
     def _deliver(self, name: str, outcome: Outcome, attachments: list[AttachmentRow]) -> None:
         with self._lock:
@@ -416,7 +421,9 @@ class Capture:
 
     def _asked_at_end(self, name: str, provider: Any) -> Outcome:
         one = resolution.Resolution(name, "inline", reraise_interrupt=_is_main_thread())
-        return one.run(lambda: provider, "tags_at_end")
+        # The program itself may be leaving by sys.exit(): a provider's own has no part in that.
+        with endings.kept_exit_code():
+            return one.run(lambda: provider, "tags_at_end")
 
     def _ask_threads_at_end(self, until: float) -> None:
         asked = [(name, each.provider) for name, each in self._in_threads.items() if self._is_asked_in_thread(name)]
@@ -508,7 +515,9 @@ class Capture:
         with self._lock:
             was_complete = self.is_complete
             self._is_finished = True
-            self._outcomes = self._settled_at_end(resolution.settled(self._outcomes, reason))
+            known = resolution.settled(self._outcomes, reason)
+            self._outcomes = self._settled_at_end(known)
+            was_complete = was_complete and self._outcomes == known
         self._report_all()
         # Before the companion has its last word: it may know more by then.
         if not was_complete or self._is_alone() or not self._is_on_disk():
@@ -522,7 +531,7 @@ class Capture:
         if self._companion is None or not self._companion.is_open:
             return resolution.settled_at_end(outcomes, "timed_out", "no answer at the end of the run")
         # The companion goes on, and writes what it hears.
-        return dict(outcomes)
+        return resolution.settled_at_end(outcomes, "timed_out", "no answer at the end of the run", only="thread")
 
     def _is_alone(self) -> bool:
         """Say whether the companion does not know what this process knows."""
@@ -569,12 +578,12 @@ class Capture:
     def _is_on_disk(self) -> bool:
         if self._folder is None:
             return True
-        return self._is_kept and os.path.exists(self._folder.file(self._context_file))
+        return self._is_kept and os.path.exists(self._folder.file(self.context_file))
 
     def _write(self) -> None:
         if self._folder is not None:
             try:
-                self._folder.write_context(self.row(), self._context_file)
+                self._folder.write_context(self.row(), self.context_file)
                 self._is_kept = True
             except OSError as error:
                 self._is_kept = False

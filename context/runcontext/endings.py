@@ -63,6 +63,19 @@ def forget_exit_code() -> None:
     _has_exit_code = False
 
 
+class kept_exit_code:  # noqa: N801 - used as a function is; contextlib costs as much as all of this
+    """Keep what the program last said by ``sys.exit()``, whatever others say inside the block."""
+
+    def __enter__(self) -> None:
+        """Remember it."""
+        self._kept = _exit_code, _has_exit_code
+
+    def __exit__(self, *_error: object) -> None:
+        """Put it back."""
+        global _exit_code, _has_exit_code
+        _exit_code, _has_exit_code = self._kept
+
+
 def of_exception(error: BaseException | None) -> tuple[str, str]:
     """Give the status and the reason of a run that ``error`` ends, None for an end without one."""
     if error is None:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from typing import Any
 
+    from runcontext.tracking.local import LocalStore, RunFolder
+
 SCHEMA = 1
 DIFFER_TAG = "ranks.differ"
 """The facts that are not the same on every rank, joined with commas."""
@@ -29,6 +31,9 @@ _SAME_TIME_MILLISECONDS = 600_000
 
 _KEPT_SECONDS = 86_400.0
 _MOST_GENERATIONS = 32
+_MOST_DIGITS = 9
+_PMI_JOBS = ("PMI_JOBID", "PALS_APID", "I_MPI_HYDRA_UUID", "SLURM_JOB_ID", "SLURM_STEP_ID", "PBS_JOBID")
+"""What names a job of processes that speak PMI: Slurm's and MPICH's PMI, HPE's PALS, Intel MPI, the batch systems."""
 _NOT_OF_A_JOB = ("", "none")
 
 _OF_ONE_PROCESS = frozenset(
@@ -58,6 +63,20 @@ _OF_ONE_PROCESS = frozenset(
 """Facts that each process or machine of a job has for itself: that they differ says nothing."""
 
 _OF_ONE_PROCESS_BY_FORM = (("usage.", "changed.", "ranks."), (".random.state", "random.state"))
+
+_VARIABLES_OF_ONE_PROCESS = tuple(
+    f"{name}="
+    for name in (
+        "CUDA_VISIBLE_DEVICES",
+        "GPU_DEVICE_ORDINAL",
+        "HIP_VISIBLE_DEVICES",
+        "ROCR_VISIBLE_DEVICES",
+        "TPU_VISIBLE_CHIPS",
+        "ZE_AFFINITY_MASK",
+    )
+)
+_VARIABLES_OF_RANKS = ("RANK", "_PROCID", "_LOCALID", "_NODEID", "_VISIBLE_DEVICES")
+"""Variables by which a launcher gives each process its own device and number."""
 
 _SPEAKING = ("captured", "partial", "absent")
 
@@ -91,7 +110,7 @@ def place_of(environment: Mapping[str, str]) -> Place | None:
     Open MPI, "Environment variables set by mpirun"; PMIx standard, ``PMIX_NAMESPACE``; MPICH Hydra, ``PMI_RANK`` and
     ``PMI_SIZE``; Slurm, srun(1), "Output environment variables".
     """
-    for read in (_of_torchrun, _of_horovod, _of_open_mpi, _of_hydra, _of_slurm):
+    for read in (_of_torchrun, _of_horovod, _of_open_mpi, _of_slurm, _of_hydra):
         place = read(environment)
         if place is not None:
             return place if place.world_size > 1 and 0 <= place.rank < place.world_size else None
@@ -137,7 +156,11 @@ def _of_hydra(environment: Mapping[str, str]) -> Place | None:
         return None
     is_local = environment.get("MPI_LOCALNRANKS") == environment["PMI_SIZE"]
     parent = _launcher("PMI_RANK") if is_local else ()
-    return Place(*numbers, ("hydra", *parent), is_certain=bool(parent))
+    names = tuple(environment.get(name, "") for name in _PMI_JOBS)
+    if not parent and not any(names):
+        # Nothing tells this job from another in the same store.
+        return None
+    return Place(*numbers, ("pmi", *names, *parent), is_certain=True)
 
 
 def _of_slurm(environment: Mapping[str, str]) -> Place | None:
@@ -146,13 +169,17 @@ def _of_slurm(environment: Mapping[str, str]) -> Place | None:
     if numbers is None or not step:
         # The batch script itself is no process of a step.
         return None
+    if environment.get("PMI_SIZE", environment["SLURM_STEP_NUM_TASKS"]) != environment["SLURM_STEP_NUM_TASKS"]:
+        # Hydra started its own processes inside the step; `srun --mpi=pmi2` gives both alike.
+        return None
     names = ("SLURM_CLUSTER_NAME", "SLURM_JOB_ID", "SLURM_RESTART_COUNT")
     return Place(*numbers, ("slurm", *(environment.get(name, "") for name in names), step), is_certain=True)
 
 
 def _numbers(environment: Mapping[str, str], rank: str, world_size: str) -> tuple[int, int] | None:
-    first, second = environment.get(rank, ""), environment.get(world_size, "")
-    return (int(first), int(second)) if first.isdecimal() and second.isdecimal() else None
+    words = environment.get(rank, ""), environment.get(world_size, "")
+    is_usable = all(word.isdecimal() and len(word) <= _MOST_DIGITS for word in words)
+    return (int(words[0]), int(words[1])) if is_usable else None
 
 
 def _launcher(variable: str) -> tuple[str, ...]:
@@ -182,6 +209,7 @@ class Meeting:
     def __init__(self, store: str, place: Place, ordinal: str) -> None:
         """Name the file; nothing is touched yet."""
         self.place = place
+        self.is_unmet = False
         self._jobs = os.path.join(store, _JOBS)
         self._file = os.path.join(self._jobs, _digest(place.job), f"{ordinal}.json")
 
@@ -191,40 +219,89 @@ class Meeting:
         What rank 0 itself starts has its variables too: it must not take the place of rank 0's run.
         """
         record = self._record()
-        if record is not None and (self.place.is_certain or self._is_recent(record)):
+        if record is not None and self._is_of_this_job(record) and not self._is_over(record):
             return
-        _remove_old(self._jobs)
+        _remove_old(self._jobs, os.path.dirname(self._file))
         os.makedirs(os.path.dirname(self._file), exist_ok=True)
         content = {"schema": SCHEMA, "run_id": run_id, "at": _now(), **process.own_identity()}
         replace_file(self._file, codec.dumps(content).encode())
 
-    def find(self, seconds: float) -> str | None:
-        """Give the id of rank 0's run, waiting so long at most for it to be there; None where it is not."""
+    def join(self, store: LocalStore, seconds: float) -> RunFolder | None:
+        """Be the one process of this rank in rank 0's run, waiting so long at most for that to be there.
+
+        None where it is not: then ``is_unmet`` says whether it was missed, as against found with this rank in it
+        already. What a rank starts has its variables, and is not that rank. Raises StoreError.
+        """
         until = time.monotonic() + seconds
         pause, longest = _GLANCE_SECONDS
         while True:
-            record = self._record()
-            if record is not None and (self.place.is_certain or self._is_recent(record)):
-                return str(record["run_id"])
             remaining = until - time.monotonic()
+            record = self._record()
+            if record is not None and self._counts(record, is_last_look=remaining <= 0):
+                folder = store.open_run(record["run_id"])
+                if store.claim(folder, process.own_identity(), self._mark):
+                    return folder
+                if not self._is_left_behind(folder):
+                    return None
             if remaining <= 0:
+                self.is_unmet = True
                 return None
             time.sleep(min(pause, remaining))
             pause = min(2 * pause, longest)
+
+    @property
+    def _mark(self) -> str:
+        return f"rank.{self.place.rank}.json"
+
+    def _counts(self, record: Mapping[str, Any], *, is_last_look: bool) -> bool:
+        """Say whether a record is of the run to join: what an earlier program of the job left counts only at last."""
+        if not self._is_of_this_job(record):
+            return False
+        return not self._is_over(record) or (is_last_look and self.place.is_certain)
+
+    def _is_over(self, record: Mapping[str, Any]) -> bool:
+        """Say whether the process that made a record has ended; from elsewhere only its run's end can be seen."""
+        if process.is_gone(record):
+            return True
+        is_elsewhere = record.get("host") != process.host_name()
+        return is_elsewhere and _has_ended(os.path.join(os.path.dirname(self._jobs), "runs", record["run_id"]))
+
+    def _is_left_behind(self, folder: RunFolder) -> bool:
+        """Say whether the process that was this rank in a run is gone: then that run is an earlier program's."""
+        claimer = _json(folder.file(self._mark))
+        return claimer is not None and process.is_gone(claimer)
+
+    def _is_of_this_job(self, record: Mapping[str, Any]) -> bool:
+        at = record.get("at")
+        is_recent = isinstance(at, int) and abs(_now() - at) < _SAME_TIME_MILLISECONDS
+        return self.place.is_certain or is_recent
 
     def _record(self) -> dict[str, Any] | None:
         try:
             # A listing makes a network file system look again, where a file that was not there is remembered as such.
             os.listdir(os.path.dirname(self._file))
-            with open(self._file, "rb") as file:
-                found = codec.loads(file.read().decode())
-        except (OSError, ValueError):
+        except OSError:
             return None
-        return found if isinstance(found, dict) and isinstance(found.get("run_id"), str) else None
+        found = _json(self._file)
+        return found if found is not None and isinstance(found.get("run_id"), str) else None
 
-    def _is_recent(self, record: Mapping[str, Any]) -> bool:
-        at = record.get("at")
-        return isinstance(at, int) and abs(_now() - at) < _SAME_TIME_MILLISECONDS and not process.is_gone(record)
+
+def _json(path: str) -> dict[str, Any] | None:
+    try:
+        with open(path, "rb") as file:
+            found = codec.loads(file.read().decode())
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _has_ended(run_folder: str) -> bool:
+    from runcontext.tracking import reading
+
+    try:
+        return reading.final_status(run_folder) is not None
+    except OSError:
+        return False
 
 
 def _digest(job: tuple[str, ...]) -> str:
@@ -237,17 +314,18 @@ def _now() -> int:
     return time.time_ns() // 1_000_000
 
 
-def _remove_old(folder: str) -> None:
+def _remove_old(folder: str, own: str) -> None:
     """Remove what jobs of other days left behind."""
     try:
-        entries = list(os.scandir(folder))
+        entries = [entry for entry in os.scandir(folder) if entry.is_dir(follow_symlinks=False)]
     except OSError:
         return
     for entry in entries:
         try:
-            if time.time() - entry.stat().st_mtime > _KEPT_SECONDS:
+            if entry.path != own and time.time() - entry.stat().st_mtime > _KEPT_SECONDS:
                 for name in os.listdir(entry.path):
-                    os.unlink(os.path.join(entry.path, name))
+                    if name.endswith((".json", ".tmp")):
+                        os.unlink(os.path.join(entry.path, name))
                 os.rmdir(entry.path)
         except OSError:
             # Another process was faster, or it is not ours to remove.
@@ -279,10 +357,19 @@ def _differing(first: Mapping[str, Any], other: Mapping[str, Any]) -> Iterator[t
             continue
         here, there = known["tags"], outcome["tags"]
         for tag in {**here, **there}:
-            if here.get(tag) != there.get(tag) and not _is_of_one_process(tag):
+            if _shared(tag, here.get(tag)) != _shared(tag, there.get(tag)) and not _is_of_one_process(tag):
                 yield tag, there.get(tag)
+
+
+def _shared(tag: str, value: str | None) -> str | None:
+    """Give of a fact what all processes of a job should have alike."""
+    if tag != "environment.variables" or value is None:
+        return value
+    return " ".join(word for word in value.split(" ") if not word.startswith(_VARIABLES_OF_ONE_PROCESS))
 
 
 def _is_of_one_process(tag: str) -> bool:
     beginnings, endings = _OF_ONE_PROCESS_BY_FORM
+    if tag.startswith("env.") and tag.endswith(_VARIABLES_OF_RANKS):
+        return True
     return tag in _OF_ONE_PROCESS or tag.startswith(beginnings) or tag.endswith(endings)

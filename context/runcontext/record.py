@@ -91,11 +91,11 @@ class Conflict:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A fact that was another at the end of the run than at its start; ``end`` is None where it was gone."""
+    """A fact that was another at the end of the run than at its start; None where it was not there."""
 
     tag: str
     provider: str
-    start: str
+    start: str | None
     end: str | None
 
 

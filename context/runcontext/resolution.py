@@ -62,6 +62,11 @@ def disabled(placement: str, switched_by: str) -> Outcome:
     return _outcome("disabled", f"switched off by {switched_by}", placement=placement)
 
 
+def absent(placement: str, reason: str) -> Outcome:
+    """Give the outcome of a provider that has nothing to say, for ``reason``."""
+    return _outcome("absent", reason, placement=placement)
+
+
 def failed(placement: str, reason: str) -> Outcome:
     """Give the outcome of a provider that could not even be run."""
     return _outcome("failed", reason, placement=placement)
@@ -272,7 +277,7 @@ def _checked(tag: str, value: Any) -> str:
     if not isinstance(value, str):
         message = f"tag {tag!r} is a {type(value).__name__}; a string, a callable that gives one, or None is expected"
         raise TypeError(message)
-    if redaction.is_secret_name(tag):
+    if redaction.is_secret_name(tag.removeprefix("env.")):
         return redaction.MARK
     return redaction.redact_text(writable(value))
 
@@ -328,8 +333,9 @@ def merged(
             tags[tag] = cut(value)
             givers.setdefault(tag, []).append(name)
     for row in changes:
-        if key_problem(CHANGED + row["tag"]) is None:
-            tags[CHANGED + row["tag"]] = cut(row["end"] or GONE)
+        # What was not there at the start has its own tag, with its value at the end.
+        if row["start"] is not None and key_problem(CHANGED + row["tag"]) is None:
+            tags[CHANGED + row["tag"]] = GONE if row["end"] is None else cut(row["end"])
     return {
         "schema": SCHEMA,
         "tags": tags,
@@ -357,10 +363,15 @@ def _changes(name: str, outcome: Outcome) -> list[dict[str, Any]]:
     start, end = outcome["tags"], at_end["tags"]
     gone = [tag for tag, reason in at_end["failures"].items() if reason.startswith(ABSENT)]
     return [
-        {"tag": tag, "provider": name, "start": start[tag], "end": end.get(tag)}
+        {"tag": tag, "provider": name, "start": start.get(tag), "end": end.get(tag)}
         for tag in (*end, *gone)
-        if tag in start and start[tag] != end.get(tag)
+        if (tag in start or _was_absent(outcome, tag)) and start.get(tag) != end.get(tag)
     ]
+
+
+def _was_absent(outcome: Outcome, tag: str) -> bool:
+    """Say whether there was no such fact at the start, as against one that is only known at the end."""
+    return outcome["status"] == "absent" or str(outcome["failures"].get(tag, "")).startswith(ABSENT)
 
 
 def united(first: Outcome, second: Outcome) -> Outcome:
@@ -391,11 +402,20 @@ def settled(outcomes: Mapping[str, Outcome], reason: str) -> dict[str, Outcome]:
     }
 
 
-def settled_at_end(outcomes: Mapping[str, Outcome], status: str | None, reason: str = "") -> dict[str, Outcome]:
-    """Give the outcomes with what they still had to say at the end settled; None for never asked."""
+def settled_at_end(
+    outcomes: Mapping[str, Outcome], status: str | None, reason: str = "", *, only: str | None = None
+) -> dict[str, Outcome]:
+    """Give the outcomes with what they still had to say at the end settled.
+
+    Args:
+        outcomes: what the providers said.
+        status: what becomes of it; None for never asked.
+        reason: why.
+        only: only of providers in this placement; None for all.
+    """
     return {
         name: {**outcome, "at_end": status and {**outcome["at_end"], "status": status, "reason": reason}}
-        if is_pending_at_end(outcome)
+        if is_pending_at_end(outcome) and only in (None, outcome["placement"])
         else outcome
         for name, outcome in outcomes.items()
     }

@@ -160,11 +160,15 @@ class Run:
         self._capture.wait()
         self._capture.raise_problems()
         row = self._capture.row()
-        if self._is_joined or not self.ordinal:
+        is_late = not self.is_open and any(map(resolution.is_pending_at_end, row["outcomes"].values()))
+        if not is_late and (self._is_joined or not self.ordinal):
             return row
         from runcontext.tracking import reading
 
-        return reading.with_ranks(self._folder.path, row)
+        if is_late:
+            # What the companion heard after the end of the run it has written.
+            row = reading.context_file(self._folder.path, self._capture.context_file) or row
+        return row if self._is_joined else reading.with_ranks(self._folder.path, row)
 
     # --- logging ------------------------------------------------------------------------------------------------
 

@@ -85,7 +85,11 @@ class Settings:
         """Read the environment, and the nearest pyproject.toml from ``folder`` upwards."""
         pyproject = project.pyproject_file(folder) if folder is not None else None
         table = _table(pyproject, cache.folder(os.environ.get(_CACHE_VARIABLE)))
-        return cls(environment.selected(_PREFIX, _FALLBACKS), table, is_inside_mlflow=is_inside_mlflow)
+        variables = environment.selected(_PREFIX, _FALLBACKS)
+        for name in variables.keys() - VARIABLES.keys() - _FALLBACKS:
+            if not name.startswith(PROVIDER_VARIABLE):
+                log.warn_once(f"{name} is not a setting; known are {', '.join(VARIABLES)}")
+        return cls(variables, table, is_inside_mlflow=is_inside_mlflow)
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> Settings:

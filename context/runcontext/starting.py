@@ -9,7 +9,7 @@ import time
 from runcontext import capture, log, process, run
 from runcontext.errors import StoreError
 from runcontext.run import NAME_TAG, Run
-from runcontext.settings import Settings
+from runcontext.settings import Settings, put_in_force
 from runcontext.tracking import local
 
 TYPE_CHECKING = False
@@ -24,6 +24,7 @@ _RANK_VARIABLES = ("RANK", "HOROVOD_RANK", "OMPI_COMM_WORLD_RANK", "PMI_RANK", "
 """Without one of them this is no process of a distributed job that shares a run."""
 
 _ALONE_TAG = "ranks.alone"
+_has_waited_in_vain: list[bool] = []
 _PARENT_TAG = "mlflow.parentRunId"
 _NOTE_TAG = "mlflow.note.content"
 
@@ -53,7 +54,9 @@ def start(
         message = f"run {outer.run_id} ({outer.run_name}) is active: end it first, or pass nested=True"
         raise RuntimeError(message)
     folder = _folder_of(program)
+    began = time.monotonic()
     settings = Settings.current(folder)
+    put_in_force(settings)
     store = local.LocalStore.at(tracking_uri or settings.tracking_uri, folder)
     if run_id is not None and run_id != settings.run_id:
         return run.entered(_resumed(store, run_id, outer, _start_tags(tags, description, None, None)))
@@ -63,10 +66,12 @@ def start(
     alone: dict[str, Any] = {}
     if meeting is not None and meeting.place.rank:
         start_tags = _start_tags(tags, description, None, None)
-        attached = _attached(store, settings, meeting, start_tags, providers, outer, ordinal)
-        if attached is not None:
-            return attached
-        alone = {_ALONE_TAG: f"rank 0 had no run that could be found within {settings.timeout_seconds:g} s"}
+        found = _found(store, meeting, _patience_seconds(settings))
+        if found is not None:
+            return _attached(store, settings, found, meeting, start_tags, providers, outer, ordinal, began)
+        if meeting.is_unmet:
+            alone = {_ALONE_TAG: f"rank 0 had no run that could be found within {settings.timeout_seconds:g} s"}
+            _has_waited_in_vain.append(True)
     elif around is not None and program is None:
         is_first = store.claim(around, process.own_identity())
         if is_first or run_id is not None:
@@ -99,9 +104,10 @@ def start(
         caller_tags=identity["tags"],
         program=program,
         records_end=True,
+        began=began,
     )
     store.create_run(run_folder)
-    if not alone:
+    if meeting is not None and not meeting.place.rank:
         _publish(meeting, new_id)
     made = Run(run_folder, store, parent=outer, capture=under_way, ordinal=ordinal, watches_signals=program is None)
     return run.entered(made).begin()
@@ -128,28 +134,34 @@ def _publish(meeting: Meeting | None, run_id: str) -> None:
         log.warn_once(f"the other ranks cannot find run {run_id}, and make their own: {error}")
 
 
+def _patience_seconds(settings: Settings) -> float:
+    # A program whose rank 0 makes no run, or not this one, is not to wait for each of its own.
+    return 0.0 if _has_waited_in_vain else settings.timeout_seconds
+
+
+def _found(store: local.LocalStore, meeting: Meeting, seconds: float) -> local.RunFolder | None:
+    """Find rank 0's run and be the one process of this rank in it; None where that is not to be had."""
+    rank = meeting.place.rank
+    try:
+        return meeting.join(store, seconds)
+    except StoreError as error:
+        log.warn_once(f"rank {rank} cannot attach to the run of rank 0: {error}")
+        return None
+
+
 def _attached(
     store: local.LocalStore,
     settings: Settings,
+    folder: local.RunFolder,
     meeting: Meeting,
     tags: Mapping[str, str],
     providers: list[Any] | None,
     outer: Run | None,
     ordinal: str,
-) -> Run | None:
-    """Attach to rank 0's run, as the first process of this rank; None where that is not to be had."""
-    run_id = meeting.find(settings.timeout_seconds)
-    if run_id is None or run.is_open_here(run_id):
-        return None
+    began: float,
+) -> Run:
+    """Attach to rank 0's run, with a context of this rank's own."""
     rank = meeting.place.rank
-    try:
-        folder = store.open_run(run_id)
-        if not store.claim(folder, process.own_identity(), f"rank.{rank}.json"):
-            # What a rank starts has its variables, and is not that rank.
-            return None
-    except StoreError as error:
-        log.warn_once(f"rank {rank} cannot attach to the run of rank 0: {error}")
-        return None
     under_way = capture.Capture(
         settings,
         named=providers,
@@ -157,6 +169,7 @@ def _attached(
         context_file=local.rank_context_file(rank),
         caller_tags=tags,
         attachments=False,
+        began=began,
     )
     end_tag = f"rank.{rank}.{local.END_REASON_TAG}"
     made = Run(

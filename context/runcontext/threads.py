@@ -50,10 +50,10 @@ class ThreadedProvider:
         """Prepare; ``start()`` starts it."""
         self.name = name
         self._loaded = loaded
-        self._method = method
+        self.method = method
         self._folder = folder
         self._attachments = attachments
-        self._deliver = deliver
+        self.deliver = deliver
         self._limit_seconds, self._limit_source = limit
         self._began = time.monotonic()
         self._expired: str | None = None
@@ -93,8 +93,8 @@ class ThreadedProvider:
         before = _Surroundings()
         one = resolution.Resolution(self.name, "thread")
         try:
-            one.run(lambda: self._loaded, self._method)
-            if self._attachments and self._method == "tags" and one.wants_attachments():
+            one.run(lambda: self._loaded, self.method)
+            if self._attachments and self.method == "tags" and one.wants_attachments():
                 one.run_attachments(self._folder)
         except SystemExit:
             # It was asked to end just as it had left the guard.
@@ -104,7 +104,7 @@ class ThreadedProvider:
         if self._expired is not None:
             outcome = {**outcome, "status": "timed_out", "reason": self._expired}
         reasons = [each for each in (outcome["reason"], before.changes()) if each]
-        self._deliver(self.name, {**outcome, "reason": "; ".join(reasons) or None}, one.attachments)
+        self.deliver(self.name, {**outcome, "reason": "; ".join(reasons) or None}, one.attachments)
 
 
 class Watch:

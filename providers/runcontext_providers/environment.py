@@ -44,6 +44,7 @@ _NONE_SET = (
     "no variable that is known to change results is set; "
     "RUNCONTEXT_ENV=NAME,PREFIX_* names others that are to be recorded"
 )
+_OWN = "RUNCONTEXT_"
 _GLOB = re.compile(r"[*?\[]")
 _UNFIT_FOR_A_TAG = re.compile(r"[^\w.\-]")
 
@@ -64,8 +65,8 @@ class EnvironmentProvider:
     def __init__(
         self, environment: Mapping[str, str] | None = None, *, patterns: tuple[str, ...] | None = None
     ) -> None:
-        """Read ``environment``, the process's own unless given."""
-        self._environment = os.environ if environment is None else environment
+        """Read ``environment``, the program's own unless given."""
+        self._environment = _environment() if environment is None else environment
         self._patterns = current_settings().environment_patterns if patterns is None else patterns
 
     def in_context(self) -> bool:
@@ -99,6 +100,12 @@ class EnvironmentProvider:
         for name in self._patterns:
             if name not in self._environment and not _GLOB.search(name):
                 yield _tag(name), _not_set(name)
+
+
+def _environment() -> Mapping[str, str]:
+    """Give the program's variables: in a worker of the companion without those that keep it from starting another."""
+    own = {name: value for name, value in os.environ.items() if not name.startswith(_OWN)}
+    return {**own, **{name: value for name, value in current_settings().environment.items() if name.startswith(_OWN)}}
 
 
 def _tag(name: str) -> str:

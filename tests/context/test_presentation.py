@@ -326,7 +326,7 @@ def test_files_are_told_with_their_sizes() -> None:
         ),
     )
     shown = rows(view.of_run(run(), captured, files=[("context/git.patch", 2_048), ("model.json", 75)]))
-    assert shown["Artifacts", "context/git.patch"][1:3] == ("2 KiB, 1 redacted", "git")
+    assert shown["Artifacts", "context/git.patch"][1:3] == ("2 KiB; 1 redacted; 1 line", "git")
     assert shown["Artifacts", "model.json"][1:3] == ("75 bytes", "")
     assert shown["Artifacts", "big.patch"].value == "left out: over its cap"
     assert ("Artifacts", "git.patch") not in shown

@@ -146,3 +146,15 @@ def test_no_pattern_costs_no_regular_expressions() -> None:
     command_line = [sys.executable, "-I", "-S", "-c", program, str(SOURCE_ROOT)]
     result = subprocess.run(command_line, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize("pattern", [r"(a+)+$", r"(\w+\.)*\w+", r"((?:x{2,}y)*z)+", r"(a*)*b", r"(?:(?:a|b)+c?)+"])
+def test_a_pattern_that_repeats_what_repeats_is_refused(pattern: str) -> None:
+    """Such a pattern could hold the program for ever on some texts: why it is refused is said."""
+    assert pattern_problem(pattern) is not None
+
+
+@pytest.mark.parametrize("pattern", [r"host-[0-9]+", r"(a{1,3}){2,5}b", r"[a-z]+@[a-z]+\.org", r"(?i)key=(\S+)"])
+def test_a_pattern_that_repeats_once_is_usable(pattern: str) -> None:
+    """Repeats beside each other, and repeats with a limit, are usable."""
+    assert pattern_problem(pattern) is None

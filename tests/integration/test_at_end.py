@@ -173,7 +173,8 @@ def test_a_provider_that_was_absent_is_asked_again(
     context = ended(found, "late")
     assert context.outcomes["late"].status is OutcomeStatus.ABSENT
     assert context.tags["late.fact"] == "1"
-    assert context.changes == tuple(each for each in context.changes if each.provider != "late")
+    assert "changed.late.fact" not in context.tags
+    assert [(each.start, each.end) for each in context.changes if each.provider == "late"] == [(None, "1")]
 
 
 def test_facts_of_a_run_that_ends_at_once_are_not_read_twice(
@@ -336,3 +337,181 @@ def test_strict_raises_what_failed_at_the_end(run_script: RunScript, install_plu
     install_plugin("telling", TELLING)
     found = run_script(PROGRAM, env={"RUNCONTEXT_STRICT": "1", "RUNCONTEXT_PROVIDERS": "telling"}, returncode=1)
     assert "ProviderError: provider 'telling' at the end of the run, fact 'told.failing'" in found.stderr
+
+
+def test_a_resumed_run_redacts_by_patterns_of_ones_own(run_script: RunScript) -> None:
+    """RUNCONTEXT_REDACT is in force for whatever a run records, also where nothing is captured."""
+    found = run_script(
+        """
+        import runcontext
+        with runcontext.start_run() as run:
+            pass
+        print(run.run_id)
+        """,
+    )
+    run_script(
+        f"""
+        import runcontext
+        with runcontext.start_run(run_id="{found.stdout.strip()}"):
+            raise ValueError("the door is hunter2")
+        """,
+        env={"RUNCONTEXT_REDACT": "hunter[0-9]"},
+        returncode=1,
+    )
+    assert found.run.tags["end.reason"] == "ValueError: the door is [redacted]"
+
+
+def test_a_provider_that_exits_at_the_end_does_not_end_the_program(
+    run_script: RunScript,
+) -> None:
+    """What a provider says with sys.exit() as a run ends is not how the program ends."""
+    found = run_script(
+        """
+        import sys
+        import runcontext
+
+        class Exiting:
+            placement = "inline"
+
+            def in_context(self):
+                return True
+
+            def tags(self):
+                return {}
+
+            def tags_at_end(self):
+                sys.exit(3)
+
+        runcontext.register_provider(Exiting)
+        outer = runcontext.start_run(run_name="outer")
+        with runcontext.start_run(run_name="inner", nested=True):
+            pass
+        """
+    )
+    assert {run.run_name: run.status for run in found.runs} == {"outer": "FINISHED", "inner": "FINISHED"}
+
+
+def test_facts_of_the_start_survive_an_end_without_threads(run_script: RunScript) -> None:
+    """Where no thread can be started any more, as at the exit of Python 3.12, only what it would have said is lost."""
+    found = run_script(
+        """
+        import runcontext
+
+        class Threaded:
+            def in_context(self):
+                return True
+
+            def tags(self):
+                return {"mine.start": "precious"}
+
+            def tags_at_end(self):
+                return {"mine.end": "2"}
+
+        runcontext.register_provider(Threaded)
+        run = runcontext.start_run()
+        run.tags
+        """
+    )
+    assert found.run.tags["mine.start"] == "precious"
+    assert found.context.outcomes["Threaded"].status is OutcomeStatus.CAPTURED
+
+
+def test_nothing_stays_pending_when_the_companion_dies_at_the_end(
+    run_script: RunScript, install_plugin: InstallPlugin
+) -> None:
+    """A companion that is killed while providers have their last word leaves a record that says so."""
+    install_plugin(
+        "slow",
+        """
+        import time
+
+        class Provider:
+            def in_context(self):
+                return True
+
+            def tags(self):
+                return {"slow.fact": "1"}
+
+            def tags_at_end(self):
+                time.sleep(20)
+        """,
+    )
+    found = run_script(
+        """
+        import os, signal, threading
+        import runcontext
+        from runcontext.companion import client
+
+        run = runcontext.start_run()
+        run.tags
+        threading.Timer(0.3, lambda: os.kill(client.current().pid, signal.SIGKILL)).start()
+        run.end()
+        """,
+        env={"RUNCONTEXT_PROVIDERS": "slow"},
+    )
+    at_end = found.context.outcomes["slow"].at_end
+    assert at_end is not None
+    assert at_end.status is OutcomeStatus.TIMED_OUT
+
+
+def test_a_slow_thread_is_late_on_record(project: Path, run_script: RunScript, install_plugin: InstallPlugin) -> None:
+    """A provider in a thread that is not done when the end of a run has waited is timed out, not pending for ever."""
+    install_plugin(
+        "slow",
+        """
+        import time
+
+        class Provider:
+            placement = "thread"
+
+            def in_context(self):
+                return True
+
+            def tags(self):
+                return {"slow.fact": "1"}
+
+            def tags_at_end(self):
+                time.sleep(3)
+        """,
+    )
+    found = run_script("import runcontext\nwith runcontext.start_run() as run:\n    run.tags\n")
+    at_end = found.context.outcomes["slow"].at_end
+    assert at_end is not None
+    assert at_end.status is OutcomeStatus.TIMED_OUT
+    assert project.exists()
+
+
+def test_a_variable_that_becomes_empty_is_not_gone(
+    run_script: RunScript, ended: Callable[[Finished, str], Context]
+) -> None:
+    """An empty value is a value, at the end as at the start."""
+    found = run_script(
+        """
+        import os
+        import runcontext
+        with runcontext.start_run() as run:
+            run.tags
+            os.environ["BENCH"] = ""
+        """,
+        env={"RUNCONTEXT_ENV": "BENCH", "BENCH": "4"},
+    )
+    assert ended(found, "environment").tags["changed.env.BENCH"] == ""
+
+
+def test_only_the_programs_own_variables_are_recorded(run_script: RunScript) -> None:
+    """Neither the shell that starts the companion nor the companion adds a variable to what the program has."""
+    found = run_script(
+        """
+        import json, os
+        import runcontext
+        for name in ("PWD", "OLDPWD", "SHLVL"):
+            os.environ.pop(name, None)
+        own = sorted(os.environ)
+        with runcontext.start_run() as run:
+            recorded = sorted(tag.removeprefix("env.") for tag in run.tags if tag.startswith("env."))
+        print(json.dumps([own, recorded]))
+        """,
+        env={"RUNCONTEXT_ENV": "*"},
+    )
+    own, recorded = found.json
+    assert recorded == own

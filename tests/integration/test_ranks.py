@@ -16,7 +16,7 @@ import pytest
 from runcontext import ranks
 from runcontext.ranks import Meeting
 from runcontext.tracking import reading
-from runcontext.tracking.local import LocalStore
+from runcontext.tracking.local import LocalStore, RunFolder, new_run_id
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -227,6 +227,60 @@ def test_what_a_rank_starts_is_no_rank(project: Path, start_script: StartScript)
 
 
 @pytest.mark.usefixtures("told")
+def test_a_program_after_another_in_one_step_has_its_own_run(project: Path, start_script: StartScript) -> None:
+    """Where each process of a job runs two programs in turn, the second one's ranks do not join the first one's run."""
+    both = f"""
+        import subprocess, sys
+        for name in ("prepare", "train"):
+            subprocess.run([sys.executable, "-c", {textwrap.dedent(RANKED).replace("EXPECTED", "1")!r}], check=True)
+        print("0")
+    """
+    job = Job(start_script, 2)
+    for rank in (1, 0):
+        job.start(both, rank)
+    job.finish()
+    assert [(run.status, dict(run.metrics)) for run in runs_of(project)] == [
+        ("FINISHED", {"loss.0": 0.0, "loss.1": 1.0})
+    ] * 2
+
+
+@pytest.mark.usefixtures("told")
+def test_a_rank_waits_in_vain_once(project: Path, start_script: StartScript) -> None:
+    """A program whose rank 0 makes no runs waits for the first of its own only."""
+    source = """
+        import json, time
+        import runcontext
+        began = time.monotonic()
+        for number in range(4):
+            with runcontext.start_run():
+                pass
+        print(json.dumps(time.monotonic() - began))
+    """
+    job = Job(start_script, 2)
+    job.start(source, 1, RUNCONTEXT_TIMEOUT="2", RUNCONTEXT_PROVIDERS="user")
+    (seconds,) = job.finish()
+    assert 1.9 < seconds < 5.0
+    assert len(runs_of(project)) == 4
+
+
+@pytest.mark.usefixtures("told")
+def test_a_context_of_a_rank_that_cannot_be_read_costs_itself(
+    project: Path, start_script: StartScript, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A broken file of another rank is said once, and the run is read without it."""
+    job = Job(start_script, 2)
+    for rank in (0, 1):
+        job.start(RANKED, rank)
+    job.finish()
+    (run,) = runs_of(project)
+    for content in ("", "[]", "{}"):
+        (run.path / "context.rank.1.json").write_text(content, encoding="utf-8")
+        (again,) = runs_of(project)
+        assert again.run_id == run.run_id
+    assert "what differs there is not known" in caplog.text
+
+
+@pytest.mark.usefixtures("told")
 def test_a_rank_that_fails_says_so_in_the_run(project: Path, start_script: StartScript) -> None:
     """How another rank ended does not end the run, and why it failed is a tag of it."""
     failing = """
@@ -324,11 +378,21 @@ def test_place_of_each_launcher(variables: Mapping[str, str], *, is_certain: boo
         {**TORCHRUN, "RANK": "first"},
         {**TORCHRUN, "RANK": "-1"},
         {"SLURM_PROCID": "0", "SLURM_NTASKS": "4", "SLURM_JOB_ID": "77"},
+        {"PMI_RANK": "1", "PMI_SIZE": "4"},
+        {**SLURM, "SLURM_PROCID": "9" * 5_000},
     ],
 )
 def test_no_place_without_evidence(variables: Mapping[str, str]) -> None:
     """One process, a rank of nothing, or Slurm's batch script are no process of a job that shares a run."""
     assert ranks.place_of(variables) is None
+
+
+def test_jobs_of_slurm_that_speak_pmi_are_told_apart() -> None:
+    """``srun --mpi=pmi2`` gives Slurm's variables and PMI's: two such jobs in one store are two."""
+    pmi = {"PMI_RANK": "1", "PMI_SIZE": "4", "PMI_JOBID": "77.0"}
+    places = [ranks.place_of({**SLURM, **pmi, "SLURM_JOB_ID": job}) for job in ("77", "78")]
+    jobs = {place.job for place in places if place is not None}
+    assert len(jobs) == 2
 
 
 def test_the_innermost_launcher_counts() -> None:
@@ -350,29 +414,59 @@ def test_another_job_or_attempt_is_another(other: Mapping[str, str]) -> None:
     assert one.job != two.job
 
 
-def test_what_other_days_left_is_removed(tmp_path: Path) -> None:
-    """The files by which ranks meet do not pile up: those of earlier days go when a new job begins."""
+def meeting_of(store: Path) -> Meeting:
+    """Give a meeting of a Slurm step's rank 1 in a store."""
     place = ranks.place_of(SLURM)
     assert place is not None
-    old = tmp_path / "jobs" / "of another day"
-    old.mkdir(parents=True)
-    (old / "1.json").write_text("{}", encoding="utf-8")
-    os.utime(old, (time.time() - 200_000, time.time() - 200_000))
-    Meeting(str(tmp_path), place, "1").publish("0" * 32)
+    return Meeting(str(store), place, "1")
+
+
+def made_run(store: Path) -> str:
+    """Make a run on disk, and give its id."""
+    local_store = LocalStore(str(store))
+    run_id = new_run_id()
+    local_store.create_run(RunFolder(local_store.run_path(run_id), {"schema": 1, "run_id": run_id}))
+    return run_id
+
+
+def test_what_other_days_left_is_removed(tmp_path: Path) -> None:
+    """The files by which ranks meet do not pile up: those of earlier days go, and nothing that a link leads to."""
+    old, elsewhere = tmp_path / "jobs" / "of another day", tmp_path / "elsewhere"
+    for folder in (old, elsewhere):
+        folder.mkdir(parents=True)
+        (folder / "1.json").write_text("{}", encoding="utf-8")
+        os.utime(folder, (time.time() - 200_000, time.time() - 200_000))
+    (tmp_path / "jobs" / "link").symlink_to(elsewhere)
+    run_id = made_run(tmp_path)
+    meeting_of(tmp_path).publish(run_id)
     assert not old.exists()
-    assert Meeting(str(tmp_path), place, "1").find(0.0) == "0" * 32
+    assert (elsewhere / "1.json").exists()
+    found = meeting_of(tmp_path).join(LocalStore(str(tmp_path)), 0.0)
+    assert found is not None
+    assert found.identity["run_id"] == run_id
+
+
+def test_a_rank_joins_once(tmp_path: Path) -> None:
+    """While the process that is a rank lives, another with the same variables is not it, and need not wait."""
+    meeting_of(tmp_path).publish(made_run(tmp_path))
+    store = LocalStore(str(tmp_path))
+    assert meeting_of(tmp_path).join(store, 0.0) is not None
+    second = meeting_of(tmp_path)
+    began = time.monotonic()
+    assert second.join(store, 30.0) is None
+    assert time.monotonic() - began < 5.0
+    assert not second.is_unmet
 
 
 def test_a_torn_record_is_no_record(tmp_path: Path) -> None:
     """What cannot be read names no run, and costs no more than the wait."""
-    place = ranks.place_of(SLURM)
-    assert place is not None
-    meeting = Meeting(str(tmp_path), place, "1")
-    meeting.publish("0" * 32)
+    meeting = meeting_of(tmp_path)
+    meeting.publish(made_run(tmp_path))
     (file,) = (tmp_path / "jobs").rglob("1.json")
     for content in ("", "{", "[]", '{"run_id": 7}'):
         file.write_text(content, encoding="utf-8")
-        assert meeting.find(0.0) is None
+        assert meeting.join(LocalStore(str(tmp_path)), 0.0) is None
+        assert meeting.is_unmet
 
 
 def _row(tags: Mapping[str, str], status: str = "captured") -> dict[str, Any]:
@@ -389,13 +483,16 @@ def _row(tags: Mapping[str, str], status: str = "captured") -> dict[str, Any]:
         ({"gpu.name": "A", "gpu.uuid": "GPU-2"}, "captured", {}),
         ({}, "timed_out", {}),
         ({}, "absent", {"gpu.name": None}),
+        ({"gpu.name": "A", "env.LOCAL_RANK": "1"}, "captured", {}),
+        ({"gpu.name": "A", "environment.variables": "CUDA_VISIBLE_DEVICES=1"}, "captured", {}),
     ],
 )
 def test_what_counts_as_a_difference(
     there: Mapping[str, str], status: str, differing: Mapping[str, str | None]
 ) -> None:
     """Another value, or none, is a difference; another process's own facts and a missing answer are none."""
-    found = ranks.compared(_row({"gpu.name": "A"}), {1: _row(there, status)})
+    here = {"gpu.name": "A", **dict.fromkeys(there.keys() & {"environment.variables"}, "CUDA_VISIBLE_DEVICES=0")}
+    found = ranks.compared(_row(here), {1: _row(there, status)})
     assert found["ranks"][0]["differs"] == differing
     assert found["tags"].get("ranks.differ") == (",".join(differing) or None)
 

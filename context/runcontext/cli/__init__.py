@@ -30,7 +30,7 @@ def main(argv: list[str] | None = None) -> int:
     """
     _make_stdout_forgiving()
     try:
-        options = arguments.parser().parse_args(argv)
+        options = arguments.parsed(argv)
         status = _main_of(options.subcommand)(options)
         if sys.stdout is not None:
             sys.stdout.flush()

@@ -94,6 +94,15 @@ def parser() -> argparse.ArgumentParser:
     return whole
 
 
+def parsed(argv: list[str] | None) -> argparse.Namespace:
+    """Read a command line; ends the program with a message where it is none."""
+    whole = parser()
+    options = whole.parse_args(argv)
+    if options.json and getattr(options, "html", None) is not None:
+        whole.error("--json and --html are two answers: choose one")
+    return options
+
+
 def _add(
     commands: argparse._SubParsersAction[_Parser],
     name: str,

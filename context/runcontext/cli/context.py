@@ -141,7 +141,7 @@ def lines(context: Context, tags: Mapping[str, str]) -> list[Table]:
     """Give the lines of ``tags``, and of all else that the context holds but attachments."""
     return [
         _lines("tag", [(tag, value, giver(context, tag, value)) for tag, value in tags.items()]),
-        _lines("change", [(each.tag, each.provider, each.start, each.end or "") for each in context.changes]),
+        _lines("change", [(each.tag, each.provider, each.start or "", each.end or "") for each in context.changes]),
         _lines("rank", [fields for each in context.ranks for fields in _rank_fields(each, context)]),
         _lines("provider", [_provider_fields(name, outcome) for name, outcome in context.outcomes.items()]),
         _lines("fact", [fields for name, outcome in context.outcomes.items() for fields in _facts(name, outcome)]),

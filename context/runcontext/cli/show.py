@@ -79,8 +79,12 @@ def _artifact_lines(run: RunRecord, captured: Context) -> Table:
     rows = []
     for path, size in _files(run):
         attachment = attached.get(path)
-        note = f"{attachment.redacted} redacted" if attachment is not None and attachment.redacted else ""
-        rows.append((path, str(size), "" if attachment is None else attachment.provider, note))
+        if attachment is None:
+            rows.append((path, str(size), "", ""))
+            continue
+        redacted = f"{attachment.redacted} redacted" if attachment.redacted else ""
+        note = "; ".join(each for each in (redacted, attachment.reason or "") if each)
+        rows.append((path, str(size), attachment.provider, note))
     for each in captured.attachments:
         if each.path is None:
             size_text = "" if each.size_bytes is None else str(each.size_bytes)

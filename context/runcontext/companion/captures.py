@@ -86,12 +86,19 @@ class Capture:
         self.finishes_by = time.monotonic() + _LATEST_AT_END_SECONDS
         for name, outcome in message["outcomes"].items():
             self.take_at_end(name, outcome)
+        for name, outcome in self.outcomes.items():
+            # Of a companion before this one.
+            is_unknown = outcome["placement"] == "companion" and name not in self.rows
+            if is_unknown and resolution.is_pending_at_end(outcome):
+                self.take_at_end(name, resolution.absent("companion", "the companion that captured it is gone"))
+                self.answered(name)
 
     def asks_at_end(self, name: str) -> bool:
         """Say whether the companion has to ask a provider now what it has to say at the end of the run."""
         outcome = self.outcomes[name]
         is_ready = self.ended_at is not None and outcome["status"] != "pending"
-        return is_ready and outcome["placement"] == "companion" and resolution.is_pending_at_end(outcome)
+        is_ours = outcome["placement"] == "companion" and name in self.rows
+        return is_ready and is_ours and resolution.is_pending_at_end(outcome)
 
     def known_at_end(self, name: str) -> list[str]:
         """Give the facts of a provider's that were read after the run had ended, and say what they would say again."""
@@ -157,10 +164,11 @@ class Capture:
         return not self.is_open and (self.is_complete or time.monotonic() > self.finishes_by)
 
     def has_final_status(self) -> bool:
-        """Say whether the program has ended the run by itself: what it wrote then is not to be overwritten."""
+        """Say whether the program has ended its run by itself: what it wrote then is not to be overwritten."""
         from runcontext.tracking import reading
 
-        return self.folder is not None and reading.final_status(self.folder.path) is not None
+        # A run that it has only joined others may have ended.
+        return self.records_end and self.folder is not None and reading.final_status(self.folder.path) is not None
 
     def settle(self, reason: str) -> None:
         """Make what is still pending final; who was asked at the end of the run may still answer."""
@@ -170,6 +178,9 @@ class Capture:
         self.is_changed = True
         if self.ended_at is None:
             self.outcomes = resolution.settled_at_end(self.outcomes, "absent", "the run did not end by itself")
+        else:
+            late = "no answer at the end of the run"
+            self.outcomes = resolution.settled_at_end(self.outcomes, "timed_out", late, only="thread")
         self.write()
 
     def settle_at_end(self) -> None:

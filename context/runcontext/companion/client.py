@@ -25,6 +25,7 @@ _DESCRIPTOR = 3
 _MARK = {"RUNCONTEXT_COMPANION": "0"}
 _SHELL = "/bin/sh"
 _SHELL_SCRIPT = '"$@" &'
+_VARIABLES_OF_SHELLS = ("OLDPWD", "PWD", "SHLVL")
 _INTERPRETERS = ("python", "pypy")
 
 
@@ -150,10 +151,13 @@ def _spawn(command: list[str], environment: Mapping[str, str], descriptor: int) 
         (os.POSIX_SPAWN_DUP2, 0, 2),
         (os.POSIX_SPAWN_DUP2, descriptor, _DESCRIPTOR),
     ]
+    # What the shell adds to the environment the program has not.
+    added = [name for name in _VARIABLES_OF_SHELLS if name not in environment]
+    script = f"unset {' '.join(added)}; {_SHELL_SCRIPT}" if added else _SHELL_SCRIPT
     with _UnseenChild():
         pid = os.posix_spawn(
             _SHELL,
-            ["sh", "-c", _SHELL_SCRIPT, "sh", *command],
+            ["sh", "-c", script, "sh", *command],
             environment,
             file_actions=actions,
             setsigmask=(),

@@ -118,7 +118,11 @@ class Supervisor:
 
     def _hear_caller(self) -> None:
         for message in self._caller.receive():
-            self._on_caller(message)
+            try:
+                self._on_caller(message)
+            except (KeyError, TypeError, AttributeError):
+                # Not what a program of ours says: nothing else that comes from there is to be believed.
+                self._caller.close()
 
     def _on_caller(self, message: Message) -> None:
         if message["op"] == "capture":

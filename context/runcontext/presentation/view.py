@@ -230,7 +230,8 @@ def _fact(title: str, tag: str, value: str, by: str, changes: Mapping[str, Chang
     is_first = headings.place_among_first(title, tag) is not None
     if change is None or change.provider != by:
         return Row(tag, value, by, is_first=is_first)
-    return Row(tag, f"{change.start} → {GONE if change.end is None else change.end}", by, Kind.CHANGED, is_first)
+    start, end = (GONE if value is None else value for value in (change.start, change.end))
+    return Row(tag, f"{start} → {end}", by, Kind.CHANGED, is_first)
 
 
 def _absences(name: str, outcome: Outcome, tags: Mapping[str, str]) -> Iterator[tuple[str, Row]]:
@@ -286,7 +287,7 @@ def _files(run: RunRecord, context: Context, files: Iterable[tuple[str, int]]) -
     attached = {each.path: each for each in context.attachments if each.path is not None}
     for path, size in files:
         each = attached.get(root / path)
-        yield Row(path, _about(size, 0 if each is None else each.redacted), "" if each is None else each.provider)
+        yield Row(path, text.size(size)) if each is None else Row(path, _about(each), each.provider)
 
 
 def _attachments(context: Context, *, only_left_out: bool = False) -> list[Row]:
@@ -296,7 +297,7 @@ def _attachments(context: Context, *, only_left_out: bool = False) -> list[Row]:
 def _attachment(record: AttachmentRecord) -> Row:
     if _is_left_out(record):
         return Row(record.name, f"left out: {record.reason}", record.provider, Kind.ABSENT)
-    return Row(record.name, _about(record.size_bytes, record.redacted), record.provider)
+    return Row(record.name, _about(record), record.provider)
 
 
 def _is_left_out(record: AttachmentRecord) -> bool:
@@ -304,9 +305,10 @@ def _is_left_out(record: AttachmentRecord) -> bool:
     return record.path is None and record.reason is not None and not record.redacted
 
 
-def _about(size: int | None, redacted: int) -> str:
-    said = ["" if size is None else text.size(size), f"{redacted:,} redacted" if redacted else ""]
-    return ", ".join(each for each in said if each)
+def _about(record: AttachmentRecord) -> str:
+    size = "" if record.size_bytes is None else text.size(record.size_bytes)
+    redacted = f"{record.redacted:,} redacted" if record.redacted else ""
+    return "; ".join(each for each in (size, redacted, record.reason or "") if each)
 
 
 # --- providers --------------------------------------------------------------------------------------------------------
@@ -326,7 +328,8 @@ def _notes(outcome: Outcome) -> Iterator[str]:
     if outcome.redacted:
         yield f"{outcome.redacted:,} redacted"
     at_end = outcome.at_end
-    if at_end is not None and at_end.status not in (OutcomeStatus.CAPTURED, OutcomeStatus.PENDING):
+    is_news = at_end is not None and at_end.status not in (outcome.status, OutcomeStatus.PENDING)
+    if at_end is not None and is_news and at_end.status is not OutcomeStatus.ABSENT:
         yield f"at the end: {_words(at_end)}" + (f": {at_end.reason}" if at_end.reason else "")
 
 

@@ -8,6 +8,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import re
     from collections.abc import Sequence
+    from typing import Any
+
+_REPEATS = ("MAX_REPEAT", "MIN_REPEAT")
+_MOST_REPEATS = 1_000
 
 _in_force: tuple[re.Pattern[str], ...] = ()
 
@@ -24,7 +28,11 @@ def use_patterns(patterns: Sequence[str]) -> None:
 
 
 def pattern_problem(pattern: str) -> str | None:
-    """Say why ``pattern`` cannot be used, None where it can: it does not compile, or matches the empty string."""
+    """Say why ``pattern`` cannot be used, None where it can.
+
+    It does not compile, matches the empty string, or repeats without limit what itself does: a backtracking matcher
+    takes exponential time for some texts then (CWE-1333).
+    """
     try:
         _usable(pattern)
     except ValueError as problem:
@@ -44,7 +52,37 @@ def _usable(pattern: str) -> re.Pattern[str]:
     if compiled.search(""):
         message = "matches the empty string"
         raise ValueError(message)
+    if _repeats_repeats(_parsed(pattern, compiled.flags)):
+        message = "repeats what repeats, as (a+)+ does: on some texts that takes for ever"
+        raise ValueError(message)
     return compiled
+
+
+def _parsed(pattern: str, flags: int) -> Any:
+    import sys
+
+    parser: Any
+    if sys.version_info >= (3, 11):
+        from re import _parser as parser  # type: ignore[attr-defined]
+    else:
+        import sre_parse as parser
+    return parser.parse(pattern, flags)
+
+
+def _repeats_repeats(node: Any, *, is_repeated: bool = False) -> bool:
+    """Say whether a part of a parsed expression that may repeat without limit does so inside another one.
+
+    Walks what ``re`` itself makes of a pattern: lists of (operation, arguments), nested; a repeat's arguments are its
+    least and greatest number and what it repeats.
+    """
+    node = getattr(node, "data", node)
+    if isinstance(node, tuple) and len(node) == 2 and str(node[0]) in _REPEATS:  # noqa: PLR2004 - see above
+        _least, most, repeated = node[1]
+        is_endless = int(most) > _MOST_REPEATS
+        return (is_endless and is_repeated) or _repeats_repeats(repeated, is_repeated=is_repeated or is_endless)
+    if isinstance(node, (str, bytes)) or not hasattr(node, "__iter__"):
+        return False
+    return any(_repeats_repeats(each, is_repeated=is_repeated) for each in node)
 
 
 def are_in_force() -> bool:

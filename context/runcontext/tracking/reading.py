@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from runcontext.tracking.local import LocalStore
 
 _LATEST = "latest"
+_LATEST_AT_END_MILLISECONDS = 90_000
+"""Longer than any companion waits for what is said at the end of a run."""
+
 _MOST_LISTED = 5
 
 
@@ -226,7 +229,7 @@ def _context_row(path: str) -> dict[str, Any] | None:
     first = _json_file(os.path.join(path, local.CONTEXT_FILE))
     second = _json_file(os.path.join(path, local.JOINED_CONTEXT_FILE))
     row = first or second if first is None or second is None else resolution.joined(first, second)
-    return row if row is None else with_ranks(path, row)
+    return row if row is None else with_ranks(path, _at_last(path, row))
 
 
 def with_ranks(path: str, row: dict[str, Any]) -> dict[str, Any]:
@@ -235,9 +238,37 @@ def with_ranks(path: str, row: dict[str, Any]) -> dict[str, Any]:
         ranks_here = {local.rank_of_context_file(name): name for name in os.listdir(path)}
     except OSError:
         return row
-    found = {rank: _json_file(os.path.join(path, name)) for rank, name in ranks_here.items() if rank is not None}
-    others = {rank: other for rank, other in found.items() if other is not None}
-    return ranks.compared(row, others) if others else row
+    others = {rank: _other_context(os.path.join(path, name)) for rank, name in ranks_here.items() if rank is not None}
+    read = {rank: other for rank, other in others.items() if other is not None}
+    return ranks.compared(row, read) if read else row
+
+
+def _other_context(file: str) -> dict[str, Any] | None:
+    try:
+        row = _json_file(file)
+        return row if row is not None and row["tags"] is not None and row["outcomes"] is not None else None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        log.warn_once(f"{file} cannot be read ({type(error).__name__}: {error}): what differs there is not known")
+        return None
+
+
+def _at_last(path: str, row: dict[str, Any]) -> dict[str, Any]:
+    """Give a context whose companion is gone, as in a container that ended, without hope for what was pending."""
+    if not any(map(resolution.is_pending_at_end, row["outcomes"].values())):
+        return row
+    final = final_status(path)
+    if final is not None and resolution.now_milliseconds() - final["t"] > _LATEST_AT_END_MILLISECONDS:
+        outcomes = resolution.settled_at_end(row["outcomes"], "timed_out", "no answer after the end of the run")
+        return {**row, "outcomes": outcomes}
+    return row
+
+
+def context_file(path: str, name: str) -> dict[str, Any] | None:
+    """Give one of the contexts in a run's folder as it is on disk, None where it cannot be read."""
+    try:
+        return _json_file(os.path.join(path, name))
+    except (OSError, ValueError, TypeError):
+        return None
 
 
 def _json_file(path: str) -> dict[str, Any] | None:
