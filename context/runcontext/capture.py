@@ -11,7 +11,7 @@ import time
 from runcontext import endings, entry_points, log, registry, resolution
 from runcontext.companion import client
 from runcontext.errors import ProviderError
-from runcontext.program import current_program, describe
+from runcontext.program import current_program, describe, described
 from runcontext.settings import DEFAULT_TIMEOUT_SECONDS, put_in_force
 
 TYPE_CHECKING = False
@@ -115,10 +115,18 @@ class Capture:
 
     def begin(self) -> None:
         """Run what runs inline, put that on disk, and set the rest going; never raises what a provider raises."""
-        if self._program is not None:
-            # Inline and in threads too, providers speak of that program, not of this process.
-            describe(self._program)
         put_in_force(self._settings)
+        before = described()
+        # Inline and in threads too, providers speak of that program, not of this process.
+        describe(self._program or current_program())
+        try:
+            self._begin()
+        finally:
+            if self._program is None:
+                # This process goes on, and will be another soon: it is looked at once for all of this.
+                describe(before)
+
+    def _begin(self) -> None:
         elsewhere = []
         for spec in self._specs:
             if not spec.enabled:
@@ -186,12 +194,11 @@ class Capture:
         return client.ensure([words for words in (modules[:1], modules[1:]) if words])
 
     def _ask(self, specs: list[tuple[Spec, str]], *, needs_scan: bool) -> None:
-        described = self._program or current_program()
         _captures[self.id] = self
         request = {
             "op": "capture",
             "id": self.id,
-            "program": described.to_json(),
+            "program": (self._program or current_program()).to_json(),
             "order": self._order,
             "outcomes": self._outcomes,
             "caller_tags": self._caller_tags,

@@ -212,7 +212,7 @@ class Settings:
 
     def provider_setting(self, name: str, key: str) -> Any:
         """Give what [tool.runcontext.providers.<name>] says for ``key``, checked, None where it says nothing usable."""
-        value = self._provider_table(name).get(key)
+        value = self._provider_table(name).get(key) if self.table else None
         if value is None:
             return None
         place = f"[tool.runcontext.providers.{name}] {key}"
@@ -262,7 +262,7 @@ class Settings:
 class _Toggles:
     """What one half of the settings, variables or keys, says about switching providers."""
 
-    __slots__ = ("_disabled", "_is_variables", "_settings", "only", "without")
+    __slots__ = ("_disabled", "_has_single_ones", "_is_variables", "_settings", "only", "without")
 
     def __init__(self, half: Settings, *, is_variables: bool) -> None:
         self._settings = half
@@ -271,10 +271,12 @@ class _Toggles:
         listed = half.selection
         self.without = {name[1:] for name in listed if name.startswith("-")}
         self.only = {name for name in listed if not name.startswith("-")}
+        toggles = any(name.startswith(PROVIDER_VARIABLE) for name in half.environment)
+        self._has_single_ones = toggles or bool(half.table)
 
     def verdict(self, name: str) -> tuple[bool, str] | None:
         """Say whether a provider is on and which setting says so, None where none does."""
-        single = self._settings.single(name)
+        single = self._settings.single(name) if self._has_single_ones else None
         if single is not None:
             return single, self._setting(PROVIDER_VARIABLE + variable_part(name), f".providers.{name}] enabled")
         if name in self.without or self.only:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
-from functools import cached_property
+from collections.abc import Callable, Iterable, Mapping
+from functools import cached_property, partial
 
 from runcontext import Attachment, NotInContext, current_program
 from runcontext.provider import TagValue
@@ -75,17 +75,22 @@ class GitProvider:
         }
 
     def tags_at_end(self) -> Mapping[str, TagValue]:
-        """Give the facts that are others where HEAD moved or files were edited during the run."""
-        facts = self._asked(AT_END)
-        origin = Origin(facts, self._ci)
-        return {
-            "mlflow.source.git.commit": origin.commit,
-            "mlflow.source.git.branch": origin.branch,
-            "mlflow.source.git.dirty": lambda: as_boolean(facts.is_dirty()),
-            "git.untracked": facts.untracked,
-            "git.tree": facts.tree,
-            "git.describe": facts.describe,
+        """Give the facts that are others where HEAD moved or files were edited during the run.
+
+        Git is first asked when one of them is: of a run that ends at once none is.
+        """
+        readings: Mapping[str, Callable[[Facts, Origin], str | None]] = {
+            "mlflow.source.git.commit": lambda _facts, origin: origin.commit(),
+            "mlflow.source.git.branch": lambda _facts, origin: origin.branch(),
+            "mlflow.source.git.dirty": lambda facts, _origin: as_boolean(facts.is_dirty()),
+            "git.untracked": lambda facts, _origin: facts.untracked(),
+            "git.tree": lambda facts, _origin: facts.tree(),
+            "git.describe": lambda facts, _origin: facts.describe(),
         }
+        return {tag: partial(self._read_at_end, read) for tag, read in readings.items()}
+
+    def _read_at_end(self, read: Callable[[Facts, Origin], str | None]) -> str | None:
+        return read(self._facts_at_end, self._origin_at_end)
 
     def attachments(self) -> Iterable[Attachment]:
         """Give ``git.patch``, against the commit, where a tracked file was changed, and what is untracked.
@@ -97,6 +102,14 @@ class GitProvider:
     @cached_property
     def _facts(self) -> Facts:
         return self._asked()
+
+    @cached_property
+    def _facts_at_end(self) -> Facts:
+        return self._asked(AT_END)
+
+    @cached_property
+    def _origin_at_end(self) -> Origin:
+        return Origin(self._facts_at_end, self._ci)
 
     @cached_property
     def _ci(self) -> CiVcs | None:

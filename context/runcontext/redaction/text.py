@@ -17,10 +17,14 @@ if TYPE_CHECKING:
 
 _SHORTEST_FORMAT = 16  # no published format of letters and digits alone is so short; most tags are shorter
 _MOST_ROUNDS = 6  # bounds what hostile input can cost
+_LONGEST_REMEMBERED, _MOST_REMEMBERED = 512, 256
 _NAME_CHARACTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-")
 _HEX_DIGITS = frozenset("0123456789ABCDEFabcdef")
 _ESCAPES = {"n": 1, "r": 1, "t": 1, "0": 1, "x": 3, "u": 5}
 _PARAMETER_BEGINS = ("?", "&", "#", "\\u0026", "%3F", "%3f", "%26")
+
+
+_known: dict[str, str] = {}  # the next run of a program has mostly the same facts
 
 
 def redact_text(text: str) -> str:
@@ -29,9 +33,16 @@ def redact_text(text: str) -> str:
     Code that only refers to a secret stays as it is (``token=args.token``, ``password: str``, ``${TOKEN}``): nothing
     is to be read from it, and a patch with it redacted would give back another program.
     """
-    if len(text) < _SHORTEST_FORMAT and text.isalnum() and not are_in_force():
+    if are_in_force() or len(text) > _LONGEST_REMEMBERED:
+        return settled(_redact_once, text, only_marked)
+    if len(text) < _SHORTEST_FORMAT and text.isalnum():
         return text
-    return settled(_redact_once, text, only_marked)
+    known = _known.get(text)
+    if known is None:
+        if len(_known) >= _MOST_REMEMBERED:
+            _known.clear()
+        known = _known[text] = settled(_redact_once, text, only_marked)
+    return known
 
 
 def redact_url(url: str) -> str:
