@@ -154,6 +154,13 @@ def environment(tmp_path: Path) -> dict[str, str]:
 
 
 @pytest.fixture
+def unmeasured(environment: dict[str, str]) -> None:
+    """Let scripts run without what measures coverage: it has locks of its own, and takes most of a core's time."""
+    for name in [each for each in environment if each.startswith("COVERAGE")]:
+        del environment[name]
+
+
+@pytest.fixture
 def install_plugin(tmp_path: Path) -> InstallPlugin:
     """Give the function that installs a throw-away plugin."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from typing import TYPE_CHECKING, Any
@@ -209,6 +210,7 @@ def test_facts_of_a_run_that_ends_at_once_are_not_read_twice(
     assert not found.stderr
 
 
+@pytest.mark.usefixtures("unmeasured")
 @pytest.mark.parametrize("placement", ["companion", "thread"])
 def test_one_that_hangs_at_the_end_holds_the_program_for_a_second(
     project: Path, run_script: RunScript, install_plugin: InstallPlugin, placement: str
@@ -515,3 +517,28 @@ def test_only_the_programs_own_variables_are_recorded(run_script: RunScript) -> 
     )
     own, recorded = found.json
     assert recorded == own
+
+
+def test_what_nobody_will_answer_is_not_pending(run_script: RunScript) -> None:
+    """Where the companion was gone before it could write the last word, as in a container, readers say so."""
+    found = run_script("import runcontext\nwith runcontext.start_run():\n    pass\n")
+    path = found.run.path
+    context_file = path / "context.json"
+    row = json.loads(context_file.read_text("utf-8"))
+    at_end = row["outcomes"]["usage"]["at_end"]
+    row["outcomes"]["usage"]["at_end"] = {**at_end, "status": "pending", "tags": {}}
+    context_file.write_text(json.dumps(row), encoding="utf-8")
+    (journal,) = (path / "events").iterdir()
+    header, *events = [json.loads(line) for line in journal.read_text("utf-8").splitlines()]
+
+    def status(kept: list[dict[str, Any]], seconds_ago: int) -> OutcomeStatus:
+        moved = [{**event, "t": event["t"] - seconds_ago * 1_000} for event in kept]
+        journal.write_text("".join(json.dumps(each) + "\n" for each in (header, *moved)), encoding="utf-8")
+        last_word = found.context.outcomes["usage"].at_end
+        assert last_word is not None
+        return last_word.status
+
+    assert status(events, 0) is OutcomeStatus.PENDING
+    assert status(events, 600) is OutcomeStatus.TIMED_OUT
+    # Without an ending on record, of a process that is gone.
+    assert status([event for event in events if "status" not in event], 0) is OutcomeStatus.ABSENT

@@ -621,6 +621,7 @@ def test_program_that_closes_all_descriptors_finds_nothing_of_ours_in_its_files(
     assert_complete(found)
 
 
+@pytest.mark.usefixtures("unmeasured")
 def test_sixty_four_processes_at_once(project: Path, run_script: RunScript) -> None:
     """64 processes that start runs in one folder at the same time leave 64 complete runs."""
     found = run_script(

@@ -271,11 +271,9 @@ def test_a_forked_child_has_runs_of_its_own(run_script: RunScript) -> None:
     assert all("host.name" in run.tags for run in finished.runs)
 
 
-def test_forks_while_threads_log_and_capture(run_script: RunScript, environment: dict[str, str]) -> None:
+@pytest.mark.usefixtures("unmeasured")
+def test_forks_while_threads_log_and_capture(run_script: RunScript) -> None:
     """A fork at any moment of what other threads do leaves no lock held in the child."""
-    # What measures coverage has locks of its own, which such a fork leaves held.
-    for name in [each for each in environment if each.startswith("COVERAGE")]:
-        del environment[name]
     source = """
         import os, sys, threading, time, warnings
         import runcontext

@@ -984,5 +984,7 @@ def test_fifty_thousand_files(checkout: Checkout, tmp_path: Path) -> None:
     for repository in (large, checkout):
         repository.write("train.py", "changed\n")
     dirty = growth(lambda repository: capture(repository.path, repository.path / "train.py", folder=tmp_path))
-    assert clean < 1.5 * status + 0.05
-    assert dirty < 2.5 * status + 0.05
+    # What measures coverage makes Python's part of it slower, and not git's.
+    measured = 2.0 if any(name.startswith("COVERAGE") for name in os.environ) else 1.0
+    assert clean < 1.5 * measured * status + 0.05
+    assert dirty < 2.5 * measured * status + 0.05

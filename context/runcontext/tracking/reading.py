@@ -257,10 +257,13 @@ def _at_last(path: str, row: dict[str, Any]) -> dict[str, Any]:
     if not any(map(resolution.is_pending_at_end, row["outcomes"].values())):
         return row
     final = final_status(path)
-    if final is not None and resolution.now_milliseconds() - final["t"] > _LATEST_AT_END_MILLISECONDS:
-        outcomes = resolution.settled_at_end(row["outcomes"], "timed_out", "no answer after the end of the run")
-        return {**row, "outcomes": outcomes}
-    return row
+    if final is not None:
+        is_late = resolution.now_milliseconds() - final["t"] > _LATEST_AT_END_MILLISECONDS
+        status, reason = "timed_out", "no answer after the end of the run"
+    else:
+        is_late = process.is_gone(_json_file(os.path.join(path, "run.json")) or {})
+        status, reason = "absent", "the run did not end by itself"
+    return {**row, "outcomes": resolution.settled_at_end(row["outcomes"], status, reason)} if is_late else row
 
 
 def context_file(path: str, name: str) -> dict[str, Any] | None:
