@@ -661,7 +661,7 @@ def test_child_of_a_plugin_ends_with_its_worker(
         {"time.sleep(1_000)" if hangs else ""}
     """
     beside(
-        body(lines, before="import subprocess, time").replace("class Provider:", "class Provider:\n    timeout = 1\n")
+        body(lines, before="import subprocess, time").replace("class Provider:", "class Provider:\n    timeout = 5\n")
     )
     pid = int((project / "child.pid").read_text())
     wait_until(lambda: not psutil.pid_exists(pid), 5.0, "the end of the child")
