@@ -48,6 +48,26 @@ TELLING = """
             }
 """
 
+
+def last_word(name: str, code: str, *, placement: str = "companion") -> str:
+    """Give a plugin that tells one fact at the start of a run, and runs ``code`` when it is asked at the end."""
+    return f"""
+        import os, time
+
+        class Provider:
+            placement = "{placement}"
+
+            def in_context(self):
+                return True
+
+            def tags(self):
+                return {{"{name}.fact": "1"}}
+
+            def tags_at_end(self):
+                {code}
+        """
+
+
 PROGRAM = """
     import os
     import runcontext
@@ -218,19 +238,7 @@ def test_one_that_hangs_at_the_end_holds_the_program_for_a_second(
     """The end of a run waits a second at most for what providers say then; the others' word counts."""
     install_plugin(
         "hanging",
-        """
-        import time
-
-        class Provider:
-            def in_context(self):
-                return True
-
-            def tags(self):
-                return {"hanging.fact": "1"}
-
-            def tags_at_end(self):
-                time.sleep(120)
-        """,
+        last_word("hanging", "time.sleep(120)"),
     )
     table = f'[tool.runcontext.providers.hanging]\nplacement = "{placement}"\n'
     (project / "pyproject.toml").write_text(table, encoding="utf-8")
@@ -257,19 +265,7 @@ def test_one_that_dies_at_the_end_costs_only_its_last_word(
     """A provider that crashes or exits at the end is named, and everything else is on record."""
     install_plugin(
         "dying",
-        f"""
-        import os
-
-        class Provider:
-            def in_context(self):
-                return True
-
-            def tags(self):
-                return {{"dying.fact": "1"}}
-
-            def tags_at_end(self):
-                {code}
-        """,
+        last_word("dying", code),
     )
     found = run_script("import runcontext\nwith runcontext.start_run() as run:\n    run.tags\n")
     context = ended(found, "dying")
@@ -424,19 +420,7 @@ def test_nothing_stays_pending_when_the_companion_dies_at_the_end(
     """A companion that is killed while providers have their last word leaves a record that says so."""
     install_plugin(
         "slow",
-        """
-        import time
-
-        class Provider:
-            def in_context(self):
-                return True
-
-            def tags(self):
-                return {"slow.fact": "1"}
-
-            def tags_at_end(self):
-                time.sleep(20)
-        """,
+        last_word("slow", "time.sleep(20)"),
     )
     found = run_script(
         """
@@ -460,21 +444,7 @@ def test_a_slow_thread_is_late_on_record(project: Path, run_script: RunScript, i
     """A provider in a thread that is not done when the end of a run has waited is timed out, not pending for ever."""
     install_plugin(
         "slow",
-        """
-        import time
-
-        class Provider:
-            placement = "thread"
-
-            def in_context(self):
-                return True
-
-            def tags(self):
-                return {"slow.fact": "1"}
-
-            def tags_at_end(self):
-                time.sleep(3)
-        """,
+        last_word("slow", "time.sleep(3)", placement="thread"),
     )
     found = run_script("import runcontext\nwith runcontext.start_run() as run:\n    run.tags\n")
     at_end = found.context.outcomes["slow"].at_end

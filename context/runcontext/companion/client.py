@@ -22,7 +22,6 @@ else:
 
 _BOOT = "import sys;sys.path.append(sys.argv[1]);from runcontext.companion.birth import main;main()"
 _DESCRIPTOR = 3
-_MARK = {"RUNCONTEXT_COMPANION": "0"}
 _SHELL = "/bin/sh"
 _SHELL_SCRIPT = '"$@" &'
 _VARIABLES_OF_SHELLS = ("OLDPWD", "PWD", "SHLVL")
@@ -123,7 +122,7 @@ def start(preload: Iterable[Iterable[str]]) -> Companion | None:
     options = ["-I", "-B"] if sys.dont_write_bytecode else ["-I"]
     python = [sys.executable, *options, "-c", _BOOT, root, str(os.getpid()), *map(",".join, preload)]
     try:
-        _spawn(python, {**os.environ, **_MARK}, theirs)
+        _spawn(python, {**os.environ, **wire.NO_COMPANION}, theirs)
     except (OSError, NotImplementedError):
         os.close(ours)
         return None

@@ -12,6 +12,7 @@ import time
 
 from runcontext import entry_points, process, registry, resolution, settings
 from runcontext.companion.captures import Capture
+from runcontext.companion.wire import NO_COMPANION
 from runcontext.companion.workforce import Job, Worker, Workforce
 
 TYPE_CHECKING = False
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from runcontext.tracking.local import RunFolder
 
 MARK = {
-    "RUNCONTEXT_COMPANION": "0",
+    **NO_COMPANION,
     "RUNCONTEXT_PROVIDERS": ",".join(name for name in registry.BUILT_IN if name not in registry.ASKED_FOR),
 }
 """What the companion adds to its environment: what its providers start has no companion, and runs no plugin."""

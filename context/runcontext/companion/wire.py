@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
     Message: TypeAlias = dict[str, Any]
 
+NO_COMPANION = {"RUNCONTEXT_COMPANION": "0"}
+"""What both sides add to an environment, so that nothing that is started in it has a companion of its own."""
+
 LIMIT_BYTES = 64 * 1024 * 1024
 """One message may be so long; a peer that sends more is taken for broken."""
 
