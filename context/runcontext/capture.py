@@ -535,10 +535,9 @@ class Capture:
         if self._folder is None:
             # What is no run has no end.
             return resolution.settled_at_end(outcomes, None)
-        if self._companion is None or not self._companion.is_open:
-            return resolution.settled_at_end(outcomes, "timed_out", "no answer at the end of the run")
-        # The companion goes on, and writes what it hears.
-        return resolution.settled_at_end(outcomes, "timed_out", "no answer at the end of the run", only="thread")
+        # A companion that is there goes on, and writes what it hears.
+        only = "thread" if self._companion is not None and self._companion.is_open else None
+        return resolution.settled_at_end(outcomes, "timed_out", "no answer at the end of the run", only=only)
 
     def _is_alone(self) -> bool:
         """Say whether the companion does not know what this process knows."""
