@@ -6,6 +6,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 SLOW := build/slow
 WORKERS ?= 2
+# The places that the suite writes to for real.
+export TESTED_EXTRAS := mysql,oss,postgresql,s3,sftp
 PYTEST := $(BIN)/python -m pytest
 SLOW_PYTEST := $(SLOW)/bin/python -m pytest
 
@@ -15,7 +17,7 @@ SLOW_PYTEST := $(SLOW)/bin/python -m pytest
 help:
 	@echo 'make demo    train a small model under start_run() and print the captured context'
 	@echo 'make test    run the test suite'
-	@echo 'make slow    run the tests that need numpy, torch, Jupyter and Dask, in an environment of their own'
+	@echo 'make slow    run the tests that take long or need numpy, torch, Jupyter and Dask, in an environment of their own'
 	@echo 'make check   what CI runs: lint, types, coverage, other Pythons, the built wheel'
 	@echo 'make bench   time runcontext against its peers'
 	@echo 'make soak    the long tests'
@@ -28,13 +30,13 @@ $(VENV)/.demo: pyproject.toml
 	@touch $@
 
 $(VENV)/.check: $(VENV)/.demo examples/plugin/pyproject.toml
-	$(BIN)/python -m pip install --quiet --editable . --editable examples/plugin --group check
+	$(BIN)/python -m pip install --quiet --editable '.[$(TESTED_EXTRAS)]' --editable examples/plugin --group check
 	@touch $@
 
 $(SLOW)/.ready: pyproject.toml
 	$(PYTHON) -m venv $(SLOW)
 	$(SLOW)/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
-	$(SLOW)/bin/python -m pip install --quiet --editable . --group slow
+	$(SLOW)/bin/python -m pip install --quiet --editable '.[$(TESTED_EXTRAS)]' --group slow
 	@touch $@
 
 demo: $(VENV)/.demo

@@ -56,7 +56,8 @@ def run_suite(wheel: Path) -> int:
     python = BUILD / "venv" / "bin" / "python"
     subprocess.run([sys.executable, "-m", "venv", BUILD / "venv"], check=True)
     subprocess.run([python, "-m", "pip", "install", "--quiet", "--upgrade", "pip>=25.1"], check=True)
-    install = [python, "-m", "pip", "install", "--quiet", wheel, checkout / "examples" / "plugin", "--group", "test"]
+    packages = [f"{wheel}[{os.environ['TESTED_EXTRAS']}]", checkout / "examples" / "plugin", "--group", "test"]
+    install = [python, "-m", "pip", "install", "--quiet", *packages]
     subprocess.run(install, cwd=checkout, check=True)
     command = [python, "-m", "pytest", "-n", os.environ.get("WORKERS", "2"), "-p", "no:cacheprovider"]
     return subprocess.run(command, cwd=checkout, check=False).returncode

@@ -57,7 +57,7 @@ def run_suite(version: tuple[int, int], python: str) -> int:
     if not interpreter.exists():
         subprocess.run([python, "-m", "venv", folder], check=True)
         subprocess.run([interpreter, "-m", "pip", "install", "--quiet", "--upgrade", "pip>=25.1"], check=True)
-    packages = ["--editable", ".", "--editable", "examples/plugin", "--group", "test"]
+    packages = ["--editable", f".[{os.environ['TESTED_EXTRAS']}]", "--editable", "examples/plugin", "--group", "test"]
     subprocess.run([interpreter, "-m", "pip", "install", "--quiet", *packages], cwd=ROOT, check=True)
     command = [interpreter, "-m", "pytest", "-n", os.environ.get("WORKERS", "2"), "-p", "no:cacheprovider"]
     print(f"--- Python {_text(version)}", flush=True)

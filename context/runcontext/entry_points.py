@@ -1,4 +1,4 @@
-"""Which providers are installed: entry points, scanned once for each state of ``sys.path`` and kept in a cache file.
+"""Which plugins are installed: entry points, scanned once for each state of ``sys.path`` and kept in a cache file.
 
 A scan opens a file of every installed distribution and imports a finder: 50 ms and more. The folders of ``sys.path``
 change their times when something is installed or removed, so a cache keyed by them is read in a millisecond instead.
@@ -20,24 +20,32 @@ if TYPE_CHECKING:
 
 MLFLOW_GROUP = "mlflow.run_context_provider"
 GROUPS = ("runcontext.providers", MLFLOW_GROUP)
+"""Those of providers, which every run needs to know: they have a cache file of their own, short to read."""
+
+_PREFIXES = ("runcontext.", "mlflow.")
 _KIND = "entry-points"
+_ALL_KINDS = "plugins"
 
 
 class EntryPoint:
     """One installed entry point: its group, name, ``module:attribute`` and distribution.
 
-    ``placement`` is what the loaded object turned out to ask for, empty while nobody has looked.
+    - ``placement``: what a loaded provider turned out to ask for, empty while nobody has looked.
+    - ``version``: the distribution's, empty where it was not asked for.
     """
 
-    __slots__ = ("distribution", "group", "name", "placement", "target")
+    __slots__ = ("distribution", "group", "name", "placement", "target", "version")
 
-    def __init__(self, *, group: str, name: str, target: str, distribution: str, placement: str = "") -> None:
+    def __init__(
+        self, *, group: str, name: str, target: str, distribution: str, placement: str = "", version: str = ""
+    ) -> None:
         """Keep what the scan found."""
         self.group = group
         self.name = name
         self.target = target
         self.distribution = distribution
         self.placement = placement
+        self.version = version
 
     def __repr__(self) -> str:
         """Show it as its distribution declares it."""
@@ -45,32 +53,42 @@ class EntryPoint:
 
     def to_json(self) -> Row:
         """Give the fields as the cache file holds them."""
-        return {name: getattr(self, name) for name in self.__slots__}
+        row = {name: getattr(self, name) for name in self.__slots__}
+        if not self.version:
+            del row["version"]
+        return row
 
 
-def scan(path: Sequence[str], finder: Any = None) -> list[EntryPoint]:
-    """Look for provider entry points in the distributions of ``path``.
+def scan(path: Sequence[str], finder: Any = None, *, all_kinds: bool = False) -> list[EntryPoint]:
+    """Look for entry points in the distributions of ``path``: the providers', or those of every kind of plugin.
 
     ``finder`` is a module like ``importlib.metadata``, which it is unless given: in the caller the standard library's,
-    since importing ``importlib_metadata`` changes the finders of whoever imports it.
+    since importing ``importlib_metadata`` changes the finders of whoever imports it. Versions are looked up for
+    ``all_kinds`` only.
     """
     if finder is None:
         import importlib.metadata as finder
     found = []
     seen = set()
     for distribution in finder.distributions(path=list(path)):
-        for each in _entry_points(distribution):
-            entry = EntryPoint(group=each.group, name=each.name, target=each.value, distribution=_name(distribution))
+        wanted = [each for each in _entry_points(distribution) if _is_ours(each.group, all_kinds=all_kinds)]
+        if not wanted:
+            continue
+        name, version = _field(distribution, "Name"), _field(distribution, "Version") if all_kinds else ""
+        for each in wanted:
+            entry = EntryPoint(
+                group=each.group, name=each.name, target=_target(each), distribution=name, version=version
+            )
             key = (entry.group, entry.name, entry.target)
-            if entry.group in GROUPS and key not in seen:
+            if key not in seen:
                 seen.add(key)
                 found.append(entry)
     return found
 
 
-def cached(path: Sequence[str], folder: str | None) -> list[EntryPoint] | None:
+def cached(path: Sequence[str], folder: str | None, *, all_kinds: bool = False) -> list[EntryPoint] | None:
     """Read what an earlier scan of this very ``path`` found, None where there is none."""
-    content = cache.read(folder, _KIND, _key(path))
+    content = cache.read(folder, _ALL_KINDS if all_kinds else _KIND, _key(path))
     try:
         if content is None or not all(_is_unchanged(*state) for state in content["states"]):
             return None
@@ -79,13 +97,13 @@ def cached(path: Sequence[str], folder: str | None) -> list[EntryPoint] | None:
         return None
 
 
-def store(path: Sequence[str], folder: str | None, found: Iterable[EntryPoint]) -> None:
+def store(path: Sequence[str], folder: str | None, found: Iterable[EntryPoint], *, all_kinds: bool = False) -> None:
     """Keep ``found`` for the next run."""
     content = {
         "states": [[entry, _changed_ns(entry), _has_distributions(entry)] for entry in path],
         "entry_points": [each.to_json() for each in found],
     }
-    cache.write(folder, _KIND, _key(path), content)
+    cache.write(folder, _ALL_KINDS if all_kinds else _KIND, _key(path), content)
 
 
 def remember_placement(path: Sequence[str], folder: str | None, target: str, placement: str) -> None:
@@ -98,19 +116,25 @@ def remember_placement(path: Sequence[str], folder: str | None, target: str, pla
         store(path, folder, found)
 
 
-def scanned_here(folder: str | None) -> list[EntryPoint]:
-    """Look for what ``sys.path`` has, in the program itself, and keep it for the next run; never raises.
+def scanned_here(folder: str | None, path: Sequence[str] | None = None, *, all_kinds: bool = False) -> list[EntryPoint]:
+    """Look for what ``path`` has, ``sys.path`` unless given, in this process, and keep it for the next; never raises.
 
     A module of the user's may be called like one that the scan needs; then there are no plugins, and that is said.
     """
-    path = [entry for entry in sys.path if isinstance(entry, str)]
+    if path is None:
+        path = [entry for entry in sys.path if isinstance(entry, str)]
     try:
-        found = scan(path)
+        found = scan(path, all_kinds=all_kinds)
     except Exception as error:  # noqa: BLE001 - whatever the user's own module does
         log.warn_once(f"the installed plugins cannot be looked for ({type(error).__name__}: {error})")
         return []
-    store(path, folder, found)
+    store(path, folder, found, all_kinds=all_kinds)
     return found
+
+
+def _is_ours(group: str, *, all_kinds: bool) -> bool:
+    # Whole families and no list of kinds: what a later version knows more of is in an older one's cache.
+    return group in GROUPS or (all_kinds and group.startswith(_PREFIXES))
 
 
 def _entry_points(distribution: Any) -> Iterable[Any]:
@@ -120,11 +144,16 @@ def _entry_points(distribution: Any) -> Iterable[Any]:
         return []
 
 
-def _name(distribution: Any) -> str:
+def _field(distribution: Any, field: str) -> str:
     try:
-        return str(distribution.metadata["Name"] or "unknown")
+        return str(distribution.metadata[field] or "unknown")
     except Exception:  # noqa: BLE001 - as above: its entry points are usable without its name
         return "unknown"
+
+
+def _target(entry_point: Any) -> str:
+    # It may end in the extras that the object needs (Entry points specification, "File format").
+    return str(entry_point.value).partition("[")[0].strip()
 
 
 def _is_unchanged(entry: str, changed_ns: int, had_distributions: bool) -> bool:  # noqa: FBT001 - a row of the file

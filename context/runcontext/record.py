@@ -190,6 +190,11 @@ class RunRecord:
 
     ``start_time`` and ``end_time`` are milliseconds since the epoch, UTC; ``end_time`` is None while the run goes on.
     ``metrics`` holds each metric's latest point: the one of the highest step, the later of equal ones.
+
+    - ``path``: the run's folder; None where it was read from a place that is not on this machine.
+    - ``remote_id``, ``url``: the id that the place of its tracking URI gave it, and a page there that shows it.
+    - ``artifact_uri``: where its artifacts are there, without credentials; else where they are on this machine.
+    - ``is_mirrored``: whether that place has all of it; None of a run that is kept here alone, or was read from there.
     """
 
     run_id: str
@@ -203,7 +208,11 @@ class RunRecord:
     metrics: Mapping[str, float]
     parent_run_id: str | None
     last_event_time: int
-    path: Path
+    path: Path | None
+    remote_id: str | None = None
+    url: str | None = None
+    artifact_uri: str | None = None
+    is_mirrored: bool | None = None
 
     def __repr__(self) -> str:
         """Show which run, and how it stands."""
@@ -220,7 +229,7 @@ class RunRecord:
         row = {field.name: getattr(self, field.name) for field in fields(self)}
         metrics = {name: json_number(value) for name, value in self.metrics.items()}
         plain = {"status": self.status.value, "tags": dict(self.tags), "params": dict(self.params), "metrics": metrics}
-        return {"schema": 1, **row, **plain, "path": str(self.path)}
+        return {"schema": 1, **row, **plain, "path": None if self.path is None else str(self.path)}
 
 
 def json_number(value: float) -> float | str:

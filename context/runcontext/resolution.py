@@ -238,12 +238,12 @@ def key_problem(key: object) -> str | None:
     return None
 
 
-def cut(value: str) -> str:
-    """Shorten a value that is too long for a tag, with a mark that says so."""
-    if len(value) <= MAX_VALUE_CHARACTERS:
+def cut(value: str, most_characters: int = MAX_VALUE_CHARACTERS) -> str:
+    """Shorten a value that is too long, for a tag unless said otherwise, with a mark that says so."""
+    if len(value) <= most_characters:
         return value
     mark = f"... [cut: {len(value):,} characters in all]"
-    return value[: MAX_VALUE_CHARACTERS - len(mark)] + mark
+    return value[: most_characters - len(mark)] + mark
 
 
 def writable(value: str) -> str:

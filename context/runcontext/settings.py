@@ -19,10 +19,20 @@ if TYPE_CHECKING:
     T = TypeVar("T")
 
 PROVIDER_VARIABLE = "RUNCONTEXT_PROVIDER_"
+PLUGIN_VARIABLE = "RUNCONTEXT_PLUGIN_"
 _CACHE_VARIABLE = "RUNCONTEXT_CACHE_DIR"
 
 VARIABLES: dict[str, tuple[str | None, str | None, str]] = {
-    "RUNCONTEXT_TRACKING_URI": ("tracking-uri", "MLFLOW_TRACKING_URI", "where runs are kept: a folder or a file: URI"),
+    "RUNCONTEXT_TRACKING_URI": ("tracking-uri", "MLFLOW_TRACKING_URI", "where runs go: a folder, or a place's URI"),
+    "RUNCONTEXT_LOCAL_STORE": ("local-store", None, "folder of the local runs, where the tracking URI is elsewhere"),
+    "RUNCONTEXT_ARTIFACT_URI": ("artifact-uri", None, "where artifacts go, where the tracking URI leaves that open"),
+    "RUNCONTEXT_OFFLINE": ("offline", None, "1 sends nothing to the tracking URI; `runcontext sync` does it later"),
+    "RUNCONTEXT_SYNC_TIMEOUT": (
+        "sync-timeout",
+        None,
+        "seconds that the end of a run waits for its mirror; 10 unless set",
+    ),
+    "RUNCONTEXT_PLUGIN_<SCHEME>": ("plugins.<scheme>", None, "distribution whose plugin serves a scheme of ours"),
     "RUNCONTEXT_EXPERIMENT_NAME": ("experiment-name", "MLFLOW_EXPERIMENT_NAME", "experiment of runs that name none"),
     "RUNCONTEXT_RUN_ID": (None, None, "run that start_run() joins; set by `runcontext run` for its command"),
     "RUNCONTEXT_TAGS": (None, "MLFLOW_RUN_CONTEXT", "tags of every run, a JSON object of strings"),
@@ -42,6 +52,7 @@ VARIABLES: dict[str, tuple[str | None, str | None, str]] = {
 """Variable -> key in [tool.runcontext], MLflow's variable that is read as a fallback, what it is for."""
 
 _PREFIX = "RUNCONTEXT_"
+_EXPERIMENT_VARIABLES = ("RUNCONTEXT_EXPERIMENT_NAME", "MLFLOW_EXPERIMENT_NAME")
 _FALLBACKS = frozenset(fallback for _, fallback, _ in VARIABLES.values() if fallback)
 
 PROVIDER_KEYS = {
@@ -52,6 +63,7 @@ PROVIDER_KEYS = {
 """Keys of a [tool.runcontext.providers.<name>] table, and what each is for."""
 
 DEFAULT_TIMEOUT_SECONDS = 5.0
+DEFAULT_SYNC_TIMEOUT_SECONDS = 10.0
 _YES = frozenset(("1", "true", "yes", "on"))
 _NO = frozenset(("0", "false", "no", "off"))
 _PLACEMENTS = ("inline", "thread", "companion")
@@ -87,7 +99,7 @@ class Settings:
         table = _table(pyproject, cache.folder(os.environ.get(_CACHE_VARIABLE)))
         variables = environment.selected(_PREFIX, _FALLBACKS)
         for name in variables.keys() - VARIABLES.keys() - _FALLBACKS:
-            if not name.startswith(PROVIDER_VARIABLE):
+            if not name.startswith((PROVIDER_VARIABLE, PLUGIN_VARIABLE)):
                 log.warn_once(f"{name} is not a setting; known are {', '.join(VARIABLES)}")
         return cls(variables, table, is_inside_mlflow=is_inside_mlflow)
 
@@ -110,9 +122,41 @@ class Settings:
 
     @property
     def tracking_uri(self) -> str | None:
-        """Where runs are kept, None for the default place."""
-        uri: str | None = self._read("RUNCONTEXT_TRACKING_URI", _text, "a folder or a file: URI", None)
+        """Where runs go, None for the default place; it may hold credentials."""
+        uri: str | None = self._read("RUNCONTEXT_TRACKING_URI", _text, "a folder or a URI", None)
         return uri
+
+    @property
+    def local_store(self) -> str | None:
+        """The folder of the local runs where the tracking URI is elsewhere, None for the default place."""
+        folder: str | None = self._read("RUNCONTEXT_LOCAL_STORE", _text, "a folder", None)
+        return folder
+
+    @property
+    def artifact_uri(self) -> str | None:
+        """Where artifacts go where the place of the tracking URI leaves that open, None for its own choice."""
+        uri: str | None = self._read("RUNCONTEXT_ARTIFACT_URI", _text, "a URI", None)
+        return uri
+
+    @property
+    def offline(self) -> bool:
+        """Whether nothing is sent to the tracking URI before ``runcontext sync``."""
+        return self._read("RUNCONTEXT_OFFLINE", _switch, "0 or 1", default=False)
+
+    @property
+    def sync_timeout_seconds(self) -> float:
+        """Seconds that the end of a run waits for what is still to be sent."""
+        accepted = "a number of seconds, 0 or more"
+        return self._read("RUNCONTEXT_SYNC_TIMEOUT", _seconds, accepted, DEFAULT_SYNC_TIMEOUT_SECONDS)
+
+    def plugin_for(self, scheme: str) -> str | None:
+        """Give the distribution whose plugin the user wants for a scheme that is served without it too."""
+        variable = PLUGIN_VARIABLE + variable_part(scheme)
+        if variable in self.environment:
+            return self.environment[variable]
+        table = self.table.get("plugins", {})
+        chosen = table.get(scheme) if isinstance(table, dict) else None
+        return None if chosen is None else _usable(f"[tool.runcontext.plugins] {scheme}", chosen, _text, "a name")
 
     @property
     def cache_folder(self) -> str | None:
@@ -123,6 +167,11 @@ class Settings:
     def experiment_name(self) -> str:
         """The experiment of a run that names none."""
         return self._read("RUNCONTEXT_EXPERIMENT_NAME", _text, "a name", "Default")
+
+    @property
+    def names_experiment(self) -> bool:
+        """Whether an experiment is named for runs that name none."""
+        return any(name in self.environment for name in _EXPERIMENT_VARIABLES) or "experiment-name" in self.table
 
     @property
     def run_id(self) -> str | None:

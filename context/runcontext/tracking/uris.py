@@ -1,0 +1,96 @@
+"""How a tracking URI is read: its scheme, and where it is malformed.
+
+``start_run()`` asks this of every tracking URI, so this module imports nothing.
+"""
+
+from __future__ import annotations
+
+import sys
+
+SQL_ENGINES = ("sqlite", "postgresql", "mysql", "mariadb", "mssql")
+"""Schemes of databases; a driver after a ``+`` is no part of the scheme, as in MLflow's own registry."""
+
+DATABRICKS_WORDS = ("databricks", "databricks-uc", "uc")
+"""What names a workspace without any ``:`` (``get_uri_scheme`` in ``mlflow.utils.uri``)."""
+
+_MAX_PORT = 65_535
+
+
+def scheme_of(uri: str) -> str:
+    """Give the scheme of a URI, in lower case and without a database's driver; empty of a path.
+
+    RFC 3986, section 3.1, says what is one; a single letter is a drive of Windows.
+    """
+    if uri in DATABRICKS_WORDS:
+        return uri
+    scheme, colon, _ = uri.partition(":")
+    is_scheme = scheme[:1].isalpha() and scheme.isascii() and all(each.isalnum() or each in "+-." for each in scheme)
+    if not colon or len(scheme) == 1 or not is_scheme:
+        return ""
+    scheme = scheme.lower()
+    engine = scheme.partition("+")[0]
+    return engine if engine in SQL_ENGINES else scheme
+
+
+def malformed(uri: str, scheme: str) -> str | None:
+    """Say where a URI of a built-in ``scheme`` is malformed, without showing any of it; None where it is not.
+
+    Of databases it is the form that SQLAlchemy reads ("Engine Configuration", Database URLs).
+    """
+    for position, each in enumerate(uri, 1):
+        if each.isspace() or not each.isprintable():
+            return f"character {position} is a space or cannot be printed"
+    whole_scheme, _, rest = uri.partition(":")
+    if not rest.startswith("//"):
+        return f"after {whole_scheme}: two slashes are expected"
+    if scheme == "sqlite":
+        return _malformed_file(rest.removeprefix("//"))
+    return _malformed_server(rest.removeprefix("//")) if scheme in ("http", "https") else _malformed_database(rest)
+
+
+def _malformed_server(rest: str) -> str | None:
+    if "?" in rest or "#" in rest:
+        return f"a server's address has no {'?' if '?' in rest else '#'}; it is %3F or %23 in a path or a password"
+    host = rest.partition("/")[0].rpartition("@")[2]
+    if not host or host.startswith(":"):
+        return "no host follows the two slashes"
+    return _malformed_port(host)
+
+
+def _malformed_database(rest: str) -> str | None:
+    # A password may hold anything but an @, a user's name no /.
+    before, at, after = rest.removeprefix("//").partition("@")
+    host = after if at and "/" not in before.partition(":")[0] else before + at + after
+    host = host.partition("/")[0].partition("?")[0]
+    return _malformed_port(host)
+
+
+def _malformed_file(rest: str) -> str | None:
+    path = rest.partition("?")[0]
+    if path and not path.startswith("/"):
+        return "three slashes are expected before a relative path, four before an absolute one"
+    if path in ("", "/", "/:memory:"):
+        return "it names no file; a database in memory is gone with the process"
+    return None
+
+
+def _malformed_port(host: str) -> str | None:
+    if host.startswith("["):
+        address, bracket, after = host.partition("]")
+        if not bracket or not address[1:]:
+            return "the [ of its host is not closed, or empty"
+        colon, port = after[:1], after[1:]
+    else:
+        _, colon, port = host.partition(":")
+    is_port = port.isascii() and port.isdigit() and int(port) <= _MAX_PORT
+    if colon not in ("", ":") or (port and not is_port):
+        # Where an @ is missing a password stands here, so it is not shown.
+        return f"after the host a port is expected, a number up to {_MAX_PORT}"
+    return None
+
+
+def is_importable(module: str) -> bool:
+    """Say whether a top-level module can be imported, without doing so."""
+    if module in sys.modules:
+        return True
+    return any(finder.find_spec(module, None) for finder in sys.meta_path)
