@@ -1,0 +1,1 @@
+"""Alembic's revisions of the schema: one file for each version below ``versions``."""
