@@ -1,0 +1,81 @@
+"""What an artifact URI says: its scheme, host, credentials, and the path of the root below it."""
+
+from __future__ import annotations
+
+import urllib.parse
+from dataclasses import dataclass, field
+from typing import NoReturn
+
+from runcontext.errors import StoreError
+from runcontext.redaction import redact_url
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """One artifact URI, taken apart.
+
+    - ``shown``: the URI without credentials.
+    - ``user``, ``password``: what stands before an ``@``, percent-decoded; None where nothing does.
+    - ``path``: what follows the host, as it is written: object stores take ``%``, ``#`` and ``?`` as they are, and
+      so does MLflow. No ``/`` at its end; one at its beginning, where it is not empty.
+    """
+
+    scheme: str
+    shown: str
+    user: str | None
+    password: str | None = field(repr=False)
+    host: str
+    port: int | None
+    path: str
+
+    def bucket_path(self, bucket: str) -> str:
+        """Give the path as object stores' libraries want it: the bucket, ``/``, and the key.
+
+        Raises:
+            StoreError: there is no bucket, or something that is no part of a bucket's name.
+        """
+        if not bucket or ":" in bucket or "@" in bucket:
+            _refuse(self.shown, f"{bucket!r} is no bucket", f"{self.scheme}://BUCKET/PATH is expected")
+        return f"{bucket}{self.path}"
+
+
+def parsed(uri: str) -> Address:
+    """Take an artifact URI apart.
+
+    Raises:
+        StoreError: it has no ``://``, its port is no number, or its path leads out of itself; the message says where.
+    """
+    shown = redact_url(uri)
+    scheme, separator, rest = uri.partition("://")
+    if not separator or not scheme:
+        _refuse(shown, "it has no scheme", "SCHEME://HOST/PATH is expected")
+    host_part, slash, path = rest.partition("/")
+    if ".." in path.split("/") or "\0" in uri:
+        _refuse(shown, "'..' or a NUL is in its path", "a path without them is expected")
+    credentials, at, host = host_part.rpartition("@")
+    user, colon, password = credentials.partition(":")
+    host, port = _without_port(host, shown)
+    return Address(
+        scheme=scheme.lower(),
+        shown=shown,
+        user=urllib.parse.unquote(user) if at else None,
+        password=urllib.parse.unquote(password) if colon else None,
+        host=host,
+        port=port,
+        path=(slash + path).rstrip("/"),
+    )
+
+
+def _without_port(host: str, shown: str) -> tuple[str, int | None]:
+    closed = host.rfind("]")
+    name, colon, digits = host[closed + 1 :].rpartition(":")
+    if not colon:
+        return host.strip("[]"), None
+    if not (digits.isascii() and digits.isdigit() and 0 < int(digits) < 2**16):
+        _refuse(shown, f"{digits!r} is no port", "a number from 1 to 65535 is expected after the host's ':'")
+    return (host[: closed + 1] + name).strip("[]"), int(digits)
+
+
+def _refuse(shown: str, problem: str, expected: str) -> NoReturn:
+    message = f"artifact URI {shown} is malformed: {problem}; {expected}"
+    raise StoreError(message)
