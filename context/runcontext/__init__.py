@@ -12,12 +12,14 @@ import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from runcontext.errors import NotInContext, ProviderError, RunContextError, StoreError
+    from runcontext.errors import NotInContext, ProviderError, RunContextError, StoreError, StoreUnavailableError
     from runcontext.fluent import (
         active_run,
+        download_artifacts,
         end_run,
         get_run,
         get_tracking_uri,
+        list_artifacts,
         log_artifact,
         log_artifacts,
         log_metric,
@@ -49,6 +51,7 @@ if TYPE_CHECKING:
     from runcontext.registry import register_provider, unregister_provider
     from runcontext.run import Run
     from runcontext.settings import Settings, current_settings
+    from runcontext.tracking.store import RunPage
 
     __version__: str
 
@@ -67,17 +70,21 @@ __all__ = [
     "Run",
     "RunContextError",
     "RunContextProvider",
+    "RunPage",
     "RunRecord",
     "RunStatus",
     "Settings",
     "StoreError",
+    "StoreUnavailableError",
     "__version__",
     "active_run",
     "current_program",
     "current_settings",
+    "download_artifacts",
     "end_run",
     "get_run",
     "get_tracking_uri",
+    "list_artifacts",
     "log_artifact",
     "log_artifacts",
     "log_metric",
@@ -97,7 +104,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "errors": ("NotInContext", "ProviderError", "RunContextError", "StoreError"),
+    "errors": ("NotInContext", "ProviderError", "RunContextError", "StoreError", "StoreUnavailableError"),
     "program": ("Program", "current_program"),
     "provider": ("Attachment", "RunContextProvider"),
     "record": (
@@ -114,6 +121,7 @@ _HOMES = {
     "registry": ("register_provider", "unregister_provider"),
     "run": ("Run",),
     "settings": ("Settings", "current_settings"),
+    "tracking.store": ("RunPage",),
 }
 
 

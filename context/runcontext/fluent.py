@@ -8,14 +8,17 @@ import sys
 from runcontext import capture, run, starting
 from runcontext.run import Run
 from runcontext.settings import Settings
-from runcontext.tracking import local
+from runcontext.tracking import destination, local
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
     from typing import Any
 
+    from runcontext.artifacts.repository import ArtifactInfo
     from runcontext.record import Context, RunRecord, RunStatus
+    from runcontext.tracking.store import RunPage, TrackingStore
 
 _tracking_uri: str | None = None
 _experiment_name: str | None = None
@@ -45,7 +48,8 @@ def start_run(
         parent_run_id: the run that it is a child of, where that is not the active one.
         tags: tags to set; no captured fact overrides them.
         description: a text about the run, kept as the tag ``mlflow.note.content``.
-        tracking_uri: where it is kept: a folder or a ``file:`` URI; ``set_tracking_uri()``'s unless given.
+        tracking_uri: where it goes: a folder, or the URI of a place that it is sent to besides; that of
+            ``set_tracking_uri()``, or RUNCONTEXT_TRACKING_URI, unless given.
         providers: only these, names or objects; all unless given, none for ``[]``.
 
     Raises:
@@ -130,46 +134,141 @@ def log_text(text: str, artifact_file: str) -> None:
 def get_run(run_id: str, *, tracking_uri: str | os.PathLike[str] | None = None) -> RunRecord:
     """Read a run back.
 
+    Args:
+        run_id: its id; that of another's run in a place that gives ids of its own is taken too.
+        tracking_uri: where to look: a folder, or the URI of a place; on this machine unless given, where every run is.
+
     Raises:
-        StoreError: there is no such run.
+        StoreError: there is no such run, or the place cannot be read.
     """
     from runcontext.tracking import reading
 
-    return reading.get_run(current_store(tracking_uri), run_id)
+    elsewhere = _elsewhere(tracking_uri)
+    if elsewhere is None:
+        return reading.get_run(current_store(tracking_uri), run_id)
+    try:
+        return elsewhere.get_run(run_id)
+    finally:
+        elsewhere.close()
 
 
 def search_runs(
     experiment_names: Sequence[str] | None = None,
     max_results: int | None = None,
     *,
+    filter_string: str = "",
+    order_by: Sequence[str] | None = None,
+    page_token: str | None = None,
     tracking_uri: str | os.PathLike[str] | None = None,
-) -> list[RunRecord]:
-    """Read runs back, newest first.
+) -> RunPage:
+    """Read runs back, newest first unless another order is asked for.
 
     Args:
         experiment_names: only runs of these experiments; all unless given.
         max_results: at most so many; all unless given.
-        tracking_uri: where to look; where runs are kept now unless given.
+        filter_string: only runs that fit, as MLflow's ``search_runs`` takes it: ``"metrics.loss < 0.1 AND
+            tags.mlflow.user = 'ada'"``.
+        order_by: by which keys, as MLflow takes them: ``["metrics.loss ASC", "start_time DESC"]``.
+        page_token: the ``token`` of the page before, for those after it.
+        tracking_uri: where to look: a folder, or the URI of a place; on this machine unless given, where every run is.
+
+    Returns:
+        The runs, a list; its ``token`` asks for those after them, None where there are none.
+
+    Raises:
+        ValueError: the filter, an ordering or the page token is none; the message says where.
+        StoreError: the place cannot be read.
     """
     from runcontext.tracking import reading
+    from runcontext.tracking.store import Query
 
-    names = None if experiment_names is None else list(experiment_names)
-    return reading.search_runs(current_store(tracking_uri), experiment_names=names, max_results=max_results)
+    names = (experiment_names,) if isinstance(experiment_names, str) else experiment_names
+    order = (order_by,) if isinstance(order_by, str) else tuple(order_by or ())
+    query = Query(None if names is None else tuple(names), filter_string, order, max_results, page_token)
+    elsewhere = _elsewhere(tracking_uri)
+    if elsewhere is None:
+        return reading.search(current_store(tracking_uri), query)
+    try:
+        return elsewhere.search_runs(query)
+    finally:
+        elsewhere.close()
+
+
+def list_artifacts(
+    run_id: str, path: str | None = None, *, tracking_uri: str | os.PathLike[str] | None = None
+) -> list[ArtifactInfo]:
+    """List what is directly in a folder of a run's artifacts, sorted by path.
+
+    Args:
+        run_id: the run.
+        path: the folder; the root unless given.
+        tracking_uri: where to look: a folder, or the URI of a place; on this machine unless given.
+
+    Raises:
+        StoreError: there is no such run, or the place cannot be read.
+    """
+    from runcontext.artifacts import reading
+
+    elsewhere = _elsewhere(tracking_uri)
+    try:
+        with reading.artifacts_of(get_run(run_id, tracking_uri=tracking_uri), elsewhere) as repository:
+            return list(repository.list_artifacts(path))
+    finally:
+        if elsewhere is not None:
+            elsewhere.close()
+
+
+def download_artifacts(
+    run_id: str,
+    artifact_path: str | None = None,
+    dst_path: str | os.PathLike[str] | None = None,
+    *,
+    tracking_uri: str | os.PathLike[str] | None = None,
+) -> Path:
+    """Fetch artifacts of a run, and give the local path of what was asked for.
+
+    Args:
+        run_id: the run.
+        artifact_path: a file, or a folder with all that is in it; everything unless given.
+        dst_path: the folder to write into, made where it is missing: ``artifact_path`` is kept below it. Unless given
+            it is where the artifacts lie, of a run on this machine, and else a new temporary folder, yours to remove.
+        tracking_uri: where to look: a folder, or the URI of a place; on this machine unless given.
+
+    Raises:
+        StoreError: there is no such run or artifact, or something did not arrive whole.
+    """
+    from pathlib import Path
+
+    from runcontext.artifacts import reading
+
+    folder = None if dst_path is None else os.fspath(dst_path)
+    elsewhere = _elsewhere(tracking_uri)
+    try:
+        found = get_run(run_id, tracking_uri=tracking_uri)
+        return Path(reading.download(found, elsewhere, artifact_path, folder))
+    finally:
+        if elsewhere is not None:
+            elsewhere.close()
 
 
 def set_tracking_uri(uri: str | os.PathLike[str] | None) -> None:
-    """Choose where later runs of this process are kept: a folder or a ``file:`` URI; None for the default place."""
+    """Choose where later runs of this process go: a folder, or the URI of a place; None for the default place."""
     global _tracking_uri  # noqa: PLW0603 - MLflow's interface: one place a process
     _tracking_uri = None if uri is None else os.fspath(uri)
 
 
 def get_tracking_uri() -> str:
-    """Give where runs are kept now.
+    """Give where runs go now: a folder, or the URI of a place, without its credentials.
 
     Raises:
         StoreError: there is no default place here, or the one that was chosen cannot be.
     """
-    return current_store(None).uri
+    store, elsewhere = current_destination(None)
+    if elsewhere is None:
+        return store.uri
+    from runcontext.redaction import redact_url
+
+    return redact_url(elsewhere)
 
 
 def set_experiment(experiment_name: str) -> None:
@@ -194,7 +293,7 @@ def resolve_context(
     """
     from runcontext.record import Context
 
-    current = Settings.current(_folder())
+    current = Settings.current(current_folder())
     if timeout is not None:
         current = current.with_environment({"RUNCONTEXT_TIMEOUT": str(timeout)})
     under_way = capture.Capture(
@@ -210,12 +309,28 @@ def resolve_context(
 
 
 def current_store(tracking_uri: str | os.PathLike[str] | None) -> local.LocalStore:
-    """Give the store that a tracking URI names, or where runs are kept now."""
-    folder = _folder()
-    return local.LocalStore.at(tracking_uri or _tracking_uri or Settings.current(folder).tracking_uri, folder)
+    """Give the local store of a tracking URI, or of the one that runs go to now."""
+    return current_destination(tracking_uri)[0]
 
 
-def _folder() -> str | None:
+def current_destination(tracking_uri: str | os.PathLike[str] | None) -> tuple[local.LocalStore, str | None]:
+    """Give the local store of a tracking URI, or of the one that runs go to now, and where they are sent besides."""
+    folder = current_folder()
+    settings = Settings.current(folder)
+    return destination.of(tracking_uri or _tracking_uri or settings.tracking_uri, settings, folder)
+
+
+def _elsewhere(tracking_uri: str | os.PathLike[str] | None) -> TrackingStore | None:
+    """Give the place to read from that is none of this machine's folders; None where it is one."""
+    if tracking_uri is None or destination.is_local(os.fspath(tracking_uri)):
+        return None
+    from runcontext.tracking import places
+
+    return places.open_store(destination.absolute(os.fspath(tracking_uri), current_folder()))
+
+
+def current_folder() -> str | None:
+    """Give the working directory, None where it is gone."""
     try:
         return os.getcwd()
     except OSError:

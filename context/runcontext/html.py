@@ -66,7 +66,8 @@ def _seen(run: RunRecord) -> View:
     from runcontext.record import Context
     from runcontext.tracking import reading
 
-    captured = reading.context_in(run.path) or Context(tags={}, outcomes={}, conflicts=(), attachments=())
+    found = None if run.path is None else reading.context_in(run.path)
+    captured = found or Context(tags={}, outcomes={}, conflicts=(), attachments=())
     return view.of_run(replace(run, tags={**captured.tags, **run.tags}), captured)
 
 

@@ -13,13 +13,14 @@ from runcontext.tracking import local
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
     from types import TracebackType
     from typing import Any
 
     from typing_extensions import Self
 
+    from runcontext.mirror.asking import Link
     from runcontext.record import Context, RunRecord, RunStatus
     from runcontext.tracking.artifacts import Artifacts
     from runcontext.tracking.journal import Journal
@@ -72,6 +73,7 @@ class Run:
         self._pid = os.getpid()
         self._journals: dict[int, Journal] = {}
         self._artifacts: Artifacts | None = None
+        self._link: Link | None = None
         self._watched_at: int = identity["start_time"]
         self._signal_records = signal_records or folder.signal_records
         self._params: dict[str, str] = {}
@@ -120,6 +122,18 @@ class Run:
         from pathlib import Path
 
         return Path(self._folder.path)
+
+    @property
+    def remote_id(self) -> str | None:
+        """The run's id at the place of its tracking URI. Waits for it; None where it is not known, or there is none."""
+        found = None if self._link is None else self._link.remote()
+        return None if found is None else found.remote_id
+
+    @property
+    def url(self) -> str | None:
+        """A page that shows the run at the place of its tracking URI. Waits as ``remote_id`` does."""
+        found = None if self._link is None else self._link.remote()
+        return None if found is None else found.url
 
     @property
     def status(self) -> RunStatus:
@@ -313,6 +327,7 @@ class Run:
             self._end_capture()
         finally:
             self._close()
+            self._end_sending()
         self._raise_problems(error)
 
     def _end_capture(self) -> None:
@@ -321,6 +336,28 @@ class Run:
                 self._capture.end()
         except Exception as error:  # noqa: BLE001 - as in begin(): it costs what was to be said at the end
             log.warn_once(f"the context of run {self.run_id} is not complete: {resolution.describe_error(error)}")
+
+    def _end_sending(self) -> None:
+        if self._link is not None:
+            # An outer run's end waits for those inside it too.
+            is_inner = self._parent is not None and self._parent.is_open
+            self._guarded_link(lambda link: link.end(f"{self.run_id[-8:]} {self.run_name}", waits=not is_inner))
+
+    def linked(self, link: Link | None, *, sends: bool = False) -> Run:
+        """Send the run where ``link`` leads: from now on where it ``sends``, else what is left at its end."""
+        self._link = link
+        if sends:
+            self._guarded_link(lambda link: link.begin())
+        return self
+
+    def _guarded_link(self, work: Callable[[Link], None]) -> None:
+        try:
+            if self._link is not None:
+                work(self._link)
+        except Exception as error:  # noqa: BLE001 - as in begin(): the run is on disk, and can be sent later
+            log.warn_once(
+                f"run {self.run_id} is not sent: {resolution.describe_error(error)}; `runcontext sync` does it"
+            )
 
     def _close(self) -> None:
         if self._capture is not None:

@@ -10,13 +10,14 @@ from runcontext import capture, log, process, run
 from runcontext.errors import StoreError
 from runcontext.run import NAME_TAG, Run
 from runcontext.settings import Settings, put_in_force
-from runcontext.tracking import local
+from runcontext.tracking import destination, local
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
+    from runcontext.mirror.asking import Link
     from runcontext.program import Program
     from runcontext.ranks import Meeting
 
@@ -57,9 +58,10 @@ def start(
     began = time.monotonic()
     settings = Settings.current(folder)
     put_in_force(settings)
-    store = local.LocalStore.at(tracking_uri or settings.tracking_uri, folder)
+    store, elsewhere = destination.of(tracking_uri or settings.tracking_uri, settings, folder)
     if run_id is not None and run_id != settings.run_id:
-        return run.entered(_resumed(store, run_id, outer, _start_tags(tags, description, None, None)))
+        resumed_tags = _start_tags(tags, description, None, None)
+        return run.entered(_resumed(store, run_id, outer, resumed_tags, _link(store, run_id, elsewhere, settings)))
     may_join = outer is None or run_id is not None
     around = _surrounding(store, settings, is_asked_for=run_id is not None) if may_join else None
     ordinal, meeting = _meeting(store, settings, outer) if program is None and run_id is None else ("", None)
@@ -68,7 +70,8 @@ def start(
         start_tags = _start_tags(tags, description, None, None)
         found = _found(store, meeting, _patience_seconds(settings))
         if found is not None:
-            return _attached(store, settings, found, meeting, start_tags, providers, outer, ordinal, began)
+            made = _attached(store, settings, found, meeting, start_tags, providers, outer, ordinal, began)
+            return made.linked(_link(store, made.run_id, elsewhere, settings, is_owner=False))
         if meeting.is_unmet:
             alone = {_ALONE_TAG: f"rank 0 had no run that could be found within {settings.timeout_seconds:g} s"}
             _has_waited_in_vain.append(True)
@@ -77,7 +80,8 @@ def start(
         if is_first or run_id is not None:
             start_tags = _start_tags(tags, description, None, None)
             _publish(meeting, around.identity["run_id"])
-            return _joined(store, around, settings, run_name, start_tags, providers, outer, ordinal, is_first=is_first)
+            made = _joined(store, around, settings, run_name, start_tags, providers, outer, ordinal, is_first=is_first)
+            return made.linked(_link(store, made.run_id, elsewhere, settings, is_owner=False))
     if around is not None:
         parent_run_id = parent_run_id or around.identity["run_id"]
     parent_run_id = parent_run_id or (outer.run_id if outer is not None else None)
@@ -93,6 +97,7 @@ def start(
         "parent_run_id": parent_run_id,
         "tags": _start_tags({**(tags or {}), **alone}, description, name, parent_run_id),
         "signal_records": run.signal_folder(),
+        **_sent_to(elsewhere, is_named=bool(experiment_name or settings.names_experiment)),
         # Of a command too: this process, not the command's, sees how that ends and puts it on record.
         **process.own_identity(),
     }
@@ -110,7 +115,27 @@ def start(
     if meeting is not None and not meeting.place.rank:
         _publish(meeting, new_id)
     made = Run(run_folder, store, parent=outer, capture=under_way, ordinal=ordinal, watches_signals=program is None)
-    return run.entered(made).begin()
+    link = _link(store, new_id, elsewhere, settings)
+    return run.entered(made).begin().linked(link, sends=True)
+
+
+def _link(
+    store: local.LocalStore, run_id: str, elsewhere: str | None, settings: Settings, *, is_owner: bool = True
+) -> Link | None:
+    if elsewhere is None:
+        return None
+    from runcontext.mirror.asking import Link
+
+    return Link(store.run_path(run_id), elsewhere, settings, is_owner=is_owner)
+
+
+def _sent_to(elsewhere: str | None, *, is_named: bool) -> dict[str, Any]:
+    """Give what run.json says of the place that the run is sent to, nothing where there is none."""
+    if elsewhere is None:
+        return {}
+    from runcontext.redaction import redact_url
+
+    return {"tracking_uri": redact_url(elsewhere), "is_experiment_named": is_named}
 
 
 def _meeting(store: local.LocalStore, settings: Settings, outer: Run | None) -> tuple[str, Meeting | None]:
@@ -185,7 +210,9 @@ def _attached(
     return run.entered(made).begin()
 
 
-def _resumed(store: local.LocalStore, run_id: str, outer: Run | None, tags: Mapping[str, str]) -> Run:
+def _resumed(
+    store: local.LocalStore, run_id: str, outer: Run | None, tags: Mapping[str, str], link: Link | None
+) -> Run:
     if run.is_open_here(run_id):
         message = f"run {run_id} is open in this process already"
         raise RuntimeError(message)
@@ -196,7 +223,7 @@ def _resumed(store: local.LocalStore, run_id: str, outer: Run | None, tags: Mapp
         folder.set_aside_signal_records()
     resumed = Run(folder, store, parent=outer, capture=None, signal_records=signal_records)
     resumed.go_on(signal_records, tags)
-    return resumed
+    return resumed.linked(link, sends=True)
 
 
 def _surrounding(store: local.LocalStore, settings: Settings, *, is_asked_for: bool) -> local.RunFolder | None:

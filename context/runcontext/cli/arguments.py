@@ -11,7 +11,8 @@ if TYPE_CHECKING:
 
 _DESCRIPTION = """\
 runcontext captures the context of a run: who started it, from what code, on which machine, with which accelerators
-and packages. Runs are kept in a folder .runcontext; RUNCONTEXT_TRACKING_URI or --tracking-uri names another.
+and packages. Runs are kept in a folder .runcontext; RUNCONTEXT_TRACKING_URI or --tracking-uri names another folder, or
+a place that they are sent to besides.
 """
 _EPILOG = """\
 On a terminal each subcommand prints tables. In a pipe it prints a line for each row, fields separated by tabs, nothing
@@ -35,6 +36,14 @@ switches one, RUNCONTEXT_PROVIDERS selects several; the same can stand in [tool.
 _PIPED_PROVIDERS = """\
 In a pipe the fields are: name, where it comes from, where it runs, on or off, and what switched it.
 """
+_PLUGINS = """\
+List every installed plugin, kind by kind: what it serves, from which package it is, and whether it can be loaded, which
+is tried in a process of its own. Of two that serve one scheme only one is used: RUNCONTEXT_PLUGIN_<SCHEME>=PACKAGE
+chooses another, also in the place of a built-in.
+"""
+_PIPED_PLUGINS = """\
+In a pipe the fields are: kind, name, what it serves, package and version, built-in, loaded, shadowed or failed, why.
+"""
 _RUN = """\
 Run any command, in any language, under a run of its own. Its input and output, signals and exit status pass through
 unchanged. Exit status 0 makes the run FINISHED, any other FAILED; SIGTERM, SIGHUP and SIGINT make it KILLED. The first
@@ -50,7 +59,7 @@ the run started, how long it took, and what was run.
 """
 _PIPED_LS = """\
 In a pipe the fields are: the last 8 digits of the id, name, experiment, status, start (local time), duration in seconds
-(so far, of a run that goes on), source.
+(so far, of a run that goes on), source, and yes or no where the run is sent elsewhere.
 """
 _SHOW = """\
 Show one run: params, the last value of each metric, the facts that people ask for first, how it ended, its files, and
@@ -59,6 +68,22 @@ what went wrong, with what to do about it. --all adds all other facts, as `runco
 _PIPED_SHOW = """\
 A pipe gets everything. The first field of each line says what it is: run, param and metric (name, value), artifact
 (path, bytes, provider, reason), and what `runcontext capture` prints.
+"""
+_SYNC = """\
+Send what is not yet where runs go: runs that were made offline, that a server was away for, or whose process was
+killed. What is there already is not sent again. Credentials are not kept with a run: they are those of
+RUNCONTEXT_TRACKING_URI or --tracking-uri, of MLflow's variables, or of the place's own client.
+"""
+_PIPED_SYNC = """\
+In a pipe the fields are: the last 8 digits of the id, name, status (sent, so far, busy, failed), and where the run is.
+Exit status 1 where something is still to be sent.
+"""
+_DOWNLOAD = """\
+Fetch the artifacts of a run, or one file or folder of them, into a folder of this machine, and print where it is. What
+is there already is not fetched again where the place has a checksum of it; a large file goes on where it stopped.
+"""
+_PIPED_DOWNLOAD = """\
+A pipe gets the absolute path. Exit status 1 where something did not arrive; the rest did.
 """
 
 
@@ -77,6 +102,7 @@ def parser() -> argparse.ArgumentParser:
     capture = _add(commands, "capture", "what would be captured here and now", _CAPTURE, _PIPED_CAPTURE)
     _add_views(capture)
     _add(commands, "providers", "the providers in their order, and which are on", _PROVIDERS, _PIPED_PROVIDERS)
+    _add(commands, "plugins", "the plugins of every kind, and which can be used", _PLUGINS, _PIPED_PLUGINS)
     run = _add(commands, "run", "run a command under a run", _RUN, _PIPED_RUN, json="afterwards print the run as JSON")
     run.usage = f"runcontext run [--name N] [--experiment NAME] [--tracking-uri URI]\n{' ' * 22}[--json] -- COMMAND..."
     run.add_argument("--name", help="the run's name; one is made up unless given")
@@ -86,11 +112,21 @@ def parser() -> argparse.ArgumentParser:
     runs = _add(commands, "ls", "list the runs, newest first", _LS, _PIPED_LS)
     runs.add_argument("--max", type=_positive, default=20, metavar="N", help="at most N runs (default: 20)")
     runs.add_argument("--experiment", metavar="NAME", help="only runs of this experiment")
+    runs.add_argument("--filter", metavar="FILTER", help='only runs that fit, as of MLflow: "metrics.loss < 0.3"')
+    runs.add_argument("--order-by", metavar="KEY", action="append", help='the order, as of MLflow: "params.lr DESC"')
     _add_store(runs)
     show = _add(commands, "show", "show one run", _SHOW, _PIPED_SHOW)
     show.add_argument("run", metavar="RUN", help="any unique beginning or ending of a run's id, its name, or: latest")
     _add_views(show)
     _add_store(show)
+    sync = _add(commands, "sync", "send what is not yet where runs go", _SYNC, _PIPED_SYNC)
+    sync.add_argument("run", nargs="?", metavar="RUN", help="only this run; as `show` takes it")
+    sync.add_argument("--tracking-uri", metavar="URI", help="where to, with credentials; also of a run kept only here")
+    download = _add(commands, "download", "fetch a run's artifacts", _DOWNLOAD, _PIPED_DOWNLOAD)
+    download.add_argument("run", metavar="RUN", help="the run, as `show` takes it")
+    download.add_argument("path", nargs="?", metavar="PATH", help="a file or folder of its artifacts; all unless given")
+    download.add_argument("--to", metavar="DIR", help="where to; artifacts-RUN in the current folder unless given")
+    _add_store(download)
     return whole
 
 
@@ -125,7 +161,7 @@ def _add_views(command: argparse.ArgumentParser) -> None:
 
 
 def _add_store(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--tracking-uri", metavar="URI", help="where runs are kept: a folder or a file: URI")
+    command.add_argument("--tracking-uri", metavar="URI", help="where runs go: a folder, or the URI of a place")
 
 
 def _positive(text: str) -> int:

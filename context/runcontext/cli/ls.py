@@ -1,9 +1,10 @@
 """``runcontext ls``: the runs, newest first.
 
 ``--json`` prints ``{"schema": 1, "runs": [RUN]}``, each RUN ``{"schema": 1, "run_id", "run_name", "experiment_name",
-"status", "start_time", "end_time", "tags", "params", "metrics", "parent_run_id", "last_event_time", "path"}``. Times
-are milliseconds since the epoch; ``end_time`` is null while the run goes on. Metrics are the latest values, those that
-are not finite the strings NaN, Infinity and -Infinity.
+"status", "start_time", "end_time", "tags", "params", "metrics", "parent_run_id", "last_event_time", "path",
+"remote_id", "url", "artifact_uri", "is_mirrored"}``. Times are milliseconds since the epoch; ``end_time`` is null while
+the run goes on. Metrics are the latest values, those that are not finite the strings NaN, Infinity and -Infinity.
+``path`` is null of a run that was read from elsewhere, ``is_mirrored`` of one that goes nowhere else.
 """
 
 from __future__ import annotations
@@ -11,11 +12,11 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from runcontext import cli, fluent
-from runcontext.cli import output
+from runcontext import cli
+from runcontext.cli import output, place
 from runcontext.cli.output import Column, Table
 from runcontext.presentation import times
-from runcontext.tracking import reading
+from runcontext.tracking.store import Query
 
 if TYPE_CHECKING:
     import argparse
@@ -28,15 +29,20 @@ _SOURCE_TAG = "mlflow.source.name"
 
 def main(options: argparse.Namespace) -> int:
     """List the runs of the store."""
-    store = fluent.current_store(options.tracking_uri)
-    names = None if options.experiment is None else [options.experiment]
-    runs = reading.search_runs(store, experiment_names=names, max_results=options.max)
+    where = place.chosen(options.tracking_uri)
+    names = None if options.experiment is None else (options.experiment,)
+    query = Query(names, options.filter or "", tuple(options.order_by or ()), options.max)
+    try:
+        runs = where.search(query)
+    except ValueError as error:
+        cli.complain(str(error))
+        return 2
     if options.json:
         output.print_json({"schema": output.SCHEMA, "runs": [run.to_json() for run in runs]})
         return 0
     if not runs:
         of_experiment = "" if names is None else f" of experiment {options.experiment!r}"
-        cli.complain(f"no runs{of_experiment} in {store.path}")
+        cli.complain(f"no runs{of_experiment} in {where.name}")
     output.print_tables([_table(runs)])
     return 0
 
@@ -50,9 +56,14 @@ def _table(runs: list[RunRecord]) -> Table:
         Column("Started"),
         Column("Took", is_number=True),
         Column("Source", 8),
+        Column("Sent"),
     )
-    row = _row_for_people if output.is_for_people() else _row
-    return Table("", columns, [row(run) for run in runs])
+    if not output.is_for_people():
+        return Table("", columns, [_row(run) for run in runs])
+    rows = [_row_for_people(run) for run in runs]
+    # For people only where some run goes elsewhere.
+    width = len(columns) - all(run.is_mirrored is None for run in runs)
+    return Table("", columns[:width], [row[:width] for row in rows])
 
 
 def _row_for_people(run: RunRecord) -> tuple[str, ...]:
@@ -67,7 +78,8 @@ def _row(run: RunRecord) -> tuple[str, ...]:
 def _fields(run: RunRecord, started: str, took: str) -> tuple[str, ...]:
     source = run.tags.get(_SOURCE_TAG, "")
     short_id = run.run_id[-SHORT_ID_DIGITS:]
-    return short_id, run.run_name, run.experiment_name, run.status.value, started, took, source
+    sent = "" if run.is_mirrored is None else "yes" if run.is_mirrored else "no"
+    return short_id, run.run_name, run.experiment_name, run.status.value, started, took, source, sent
 
 
 def took_milliseconds(run: RunRecord) -> int:

@@ -31,14 +31,15 @@ def main(options: argparse.Namespace) -> int:
     if not words:
         cli.complain("run: COMMAND is missing; `runcontext run -- COMMAND...` runs it")
         return 2
-    child = command.Command(words)
     try:
+        store, elsewhere = fluent.current_destination(options.tracking_uri)
+        child = command.Command(words)
         run = _started(options, child, words)
     except StoreError as error:
         cli.complain(str(error))
         return _OWN_FAILURE
-    store = fluent.current_store(options.tracking_uri)
-    failure = child.start({"RUNCONTEXT_RUN_ID": run.run_id, "RUNCONTEXT_TRACKING_URI": store.uri})
+    places = {"RUNCONTEXT_TRACKING_URI": elsewhere or store.uri, "RUNCONTEXT_LOCAL_STORE": store.uri}
+    failure = child.start({"RUNCONTEXT_RUN_ID": run.run_id, **places})
     result = child.wait()
     if failure is not None:
         cli.complain(failure)

@@ -11,12 +11,10 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from runcontext import fluent
-from runcontext.cli import context, output
+from runcontext.cli import context, output, place
 from runcontext.cli.output import Table
 from runcontext.presentation import view
 from runcontext.record import Context, json_number
-from runcontext.tracking import reading
 from runcontext.tracking.local import END_REASON_TAG
 
 if TYPE_CHECKING:
@@ -30,41 +28,47 @@ _NOTHING = Context(tags={}, outcomes={}, conflicts=(), attachments=())
 
 def main(options: argparse.Namespace) -> int:
     """Find the run that is meant, and print it."""
-    store = fluent.current_store(options.tracking_uri)
-    run = reading.find_run(store, options.run)
-    captured = reading.read_context(store, run.run_id)
-    identity = store.open_run(run.run_id).identity
+    where = place.chosen(options.tracking_uri)
+    run = where.find(options.run)
+    captured = where.context(run)
+    identity = where.identity(run)
+    files = where.files(run)
+    sending = where.sending(run)
     if options.json:
-        output.print_json(_as_json(run, captured, identity))
+        output.print_json(_as_json(run, captured, identity, files))
         return 0
     known = captured or _NOTHING
     process = f"{identity.get('pid', '')} on {identity.get('host', '')}"
     if options.html is None and not output.is_for_people():
-        output.print_tables(_lines(run, known, process))
+        output.print_tables(_lines(run, known, view.identity(run, process, sending), files))
     else:
         origins = context.origins(known)
-        context.show(view.of_run(run, known, process=process, files=_files(run), origins=origins), options)
+        context.show(view.of_run(run, known, process=process, files=files, sending=sending, origins=origins), options)
     return 0
 
 
-def _lines(run: RunRecord, captured: Context, process: str) -> list[Table]:
+def _lines(
+    run: RunRecord, captured: Context, known: list[tuple[str, str]], files: list[tuple[str, int]]
+) -> list[Table]:
     return [
-        Table("", (), view.identity(run, process), "run"),
+        Table("", (), known, "run"),
         Table("", (), list(run.params.items()), "param"),
         Table("", (), _metric_rows(run), "metric"),
         *context.lines(captured, {tag: value for tag, value in run.tags.items() if tag != END_REASON_TAG}),
-        _artifact_lines(run, captured),
+        _artifact_lines(run, captured, files),
     ]
 
 
-def _as_json(run: RunRecord, captured: Context | None, identity: Mapping[str, Any]) -> dict[str, Any]:
+def _as_json(
+    run: RunRecord, captured: Context | None, identity: Mapping[str, Any], files: list[tuple[str, int]]
+) -> dict[str, Any]:
     return {
         **run.to_json(),
         "end_reason": run.tags.get(END_REASON_TAG),
         "host": identity.get("host"),
         "pid": identity.get("pid"),
         "context": None if captured is None else captured.to_json(),
-        "artifacts": [{"path": path, "size_bytes": size} for path, size in _files(run)],
+        "artifacts": [{"path": path, "size_bytes": size} for path, size in files],
     }
 
 
@@ -72,12 +76,12 @@ def _metric_rows(run: RunRecord) -> list[tuple[str, str]]:
     return [(name, str(json_number(value))) for name, value in run.metrics.items()]
 
 
-def _artifact_lines(run: RunRecord, captured: Context) -> Table:
+def _artifact_lines(run: RunRecord, captured: Context, files: list[tuple[str, int]]) -> Table:
     """Give a line for each of the run's files, and for each attachment that was left out, with the reason."""
-    root = run.path / "artifacts"
+    root = "." if run.path is None else run.path / "artifacts"
     attached = {os.path.relpath(each.path, root): each for each in captured.attachments if each.path is not None}
     rows = []
-    for path, size in _files(run):
+    for path, size in files:
         attachment = attached.get(path)
         if attachment is None:
             rows.append((path, str(size), "", ""))
@@ -90,18 +94,3 @@ def _artifact_lines(run: RunRecord, captured: Context) -> Table:
             size_text = "" if each.size_bytes is None else str(each.size_bytes)
             rows.append((each.name, size_text, each.provider, f"left out: {each.reason}"))
     return Table("", (), rows, "artifact")
-
-
-def _files(run: RunRecord) -> list[tuple[str, int]]:
-    """Give the run's artifacts by path, with their sizes in bytes."""
-    root = run.path / "artifacts"
-    found = []
-    for folder, _, names in os.walk(root):
-        for name in names:
-            path = os.path.join(folder, name)
-            try:
-                found.append((os.path.relpath(path, root), os.lstat(path).st_size))
-            except FileNotFoundError:
-                # It had a temporary name, and is whole by now.
-                continue
-    return sorted(found)

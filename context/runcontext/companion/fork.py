@@ -1,8 +1,9 @@
-"""Forks a worker; imports nothing that its providers do not need."""
+"""Forks what works for the companion; imports nothing that it does not need."""
 
 from __future__ import annotations
 
 import os
+import sys
 
 from runcontext.companion import wire
 
@@ -13,9 +14,15 @@ if TYPE_CHECKING:
 
 
 def fork_worker(preload: Iterable[str], closing: Iterable[int]) -> tuple[int, int] | None:
-    """Fork this process into a worker, and give its process id and the descriptor of the connection to it.
+    """Fork this process into one that runs providers; see ``fork_child``."""
+    return fork_child("runcontext.companion.worker", preload, closing)
+
+
+def fork_child(server: str, preload: Iterable[str], closing: Iterable[int]) -> tuple[int, int] | None:
+    """Fork this process into one that serves it, and give its process id and the descriptor of the connection to it.
 
     Args:
+        server: the module whose ``serve(descriptor)`` it is to run.
         preload: modules for it to import before its first job, so that they are there when that comes.
         closing: descriptors of the companion's own that are none of its business.
 
@@ -30,21 +37,20 @@ def fork_worker(preload: Iterable[str], closing: Iterable[int]) -> tuple[int, in
         os.close(theirs)
         return None
     if pid == 0:
-        _become_worker(theirs, preload, (ours, *closing))
+        _become(server, theirs, preload, (ours, *closing))
     os.close(theirs)
     _lead_own_group(pid)
     return pid, ours
 
 
-def _become_worker(descriptor: int, preload: Iterable[str], closing: Iterable[int]) -> NoReturn:
+def _become(server: str, descriptor: int, preload: Iterable[str], closing: Iterable[int]) -> NoReturn:
     try:
         _lead_own_group(0)
         for each in closing:
             os.close(each)
         _import_all(preload)
-        from runcontext.companion import worker
-
-        worker.serve(descriptor)
+        __import__(server)
+        sys.modules[server].serve(descriptor)
     finally:
         os._exit(1)
 

@@ -12,6 +12,7 @@ import time
 
 from runcontext import entry_points, process, registry, resolution, settings
 from runcontext.companion.captures import Capture
+from runcontext.companion.mirroring import Mirroring
 from runcontext.companion.wire import NO_COMPANION
 from runcontext.companion.workforce import Job, Worker, Workforce
 
@@ -56,13 +57,18 @@ class Supervisor:
         self._death = _death_descriptor(pid)
         self._captures: dict[str, Capture] = {}
         self._workforce = Workforce(self._own_descriptors, forked)
+        self._mirroring = Mirroring(self._all_descriptors)
         self._environment = {**_without_toggles(dict(os.environ)), **MARK}
         self._idle_since = time.monotonic()
         self._is_widowed = False
 
     def _own_descriptors(self) -> list[int]:
         own = [self._caller.descriptor] if self._caller.is_open else []
-        return own if self._death is None else [*own, self._death]
+        return [*own, *(each for each in (self._death, self._mirroring.descriptor) if each is not None)]
+
+    def _all_descriptors(self) -> list[int]:
+        channels = [worker.channel for worker in self._workforce.workers]
+        return [*self._own_descriptors(), *(channel.descriptor for channel in channels if channel.is_open)]
 
     def run(self) -> None:
         """Serve until the program is gone, or has had no run for a while."""
@@ -70,6 +76,7 @@ class Supervisor:
         while not self._is_done():
             self._wait()
             self._hear_caller()
+            self._mirroring.hear()
             for worker in list(self._workforce.workers):
                 self._on_worker(worker)
             for job in self._workforce.overdue():
@@ -90,13 +97,15 @@ class Supervisor:
         for capture in self._captures.values():
             capture.settle("no answer by the end of the program")
             capture.settle_at_end()
+        self._mirroring.end()
         self._workforce.disband()
 
     def _is_done(self) -> bool:
         now = time.monotonic()
         if self._is_widowed:
-            return all(each.is_complete or now > each.finishes_by for each in self._captures.values())
-        is_idle = not self._captures
+            is_heard = all(each.is_complete or now > each.finishes_by for each in self._captures.values())
+            return is_heard and not self._mirroring.is_busy
+        is_idle = not self._captures and not self._mirroring.is_busy
         if not is_idle:
             self._idle_since = now
         return is_idle and now - self._idle_since > IDLE_SECONDS
@@ -107,6 +116,8 @@ class Supervisor:
             poll.register(self._caller.descriptor, select.POLLIN | (select.POLLOUT if self._caller.has_unsent else 0))
         if self._death is not None and not self._is_widowed:
             poll.register(self._death, select.POLLIN)
+        if self._mirroring.descriptor is not None:
+            poll.register(self._mirroring.descriptor, select.POLLIN)
         for worker in self._workforce.workers:
             if worker.channel.is_open:
                 poll.register(worker.channel.descriptor, select.POLLIN)
@@ -128,6 +139,9 @@ class Supervisor:
     def _on_caller(self, message: Message) -> None:
         if message["op"] == "capture":
             self._on_capture(message)
+            return
+        if message["op"] == "mirror":
+            self._on_mirror(message)
             return
         capture = self._captures.get(message["id"])
         if capture is None:
@@ -152,6 +166,11 @@ class Supervisor:
             capture.is_scanning = True
             message = {"op": "scan", "cache_folder": request["cache_folder"], "seconds": _SCAN_SECONDS}
             self._workforce.add(Job(capture, _SCAN, message, _SCAN_SECONDS))
+
+    def _on_mirror(self, message: Message) -> None:
+        current = settings.Settings.from_json(message["settings"])
+        told = {**message, "environment": self._environment_of(message)}
+        self._mirroring.ask(told, current.sync_timeout_seconds)
 
     def _environment_of(self, message: Message) -> dict[str, str]:
         """Give the program's environment, which it sends only where it has changed."""
@@ -309,6 +328,7 @@ class Supervisor:
 
     def _on_death(self) -> None:
         self._is_widowed = True
+        self._mirroring.hurry()
         for capture in self._captures.values():
             capture.is_disowned = False
             if capture.ended_at is None and capture.has_final_status():

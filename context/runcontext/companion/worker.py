@@ -23,12 +23,12 @@ _GRACE_SECONDS = 5.0
 def serve(descriptor: int) -> NoReturn:
     """Run jobs that arrive on ``descriptor``, a connected socket, until its other end is closed, then exit."""
     channel = Channel(descriptor)
-    surroundings = _Surroundings()
+    surroundings = ProgramSurroundings()
     while channel.is_open:
         channel.wait(_LONGER_THAN_ANY_WAIT_SECONDS)
         for message in channel.receive():
             if message["op"] == "describe":
-                surroundings = _Surroundings(message)
+                surroundings = ProgramSurroundings(message)
             else:
                 surroundings.enter()
                 _run(message, channel)
@@ -122,10 +122,11 @@ class _Tether:
             return
 
 
-class _Surroundings:
+class ProgramSurroundings:
     """What the described program has around it, so that a provider finds the same here."""
 
     def __init__(self, message: Message | None = None) -> None:
+        """Take up what a message says, else what this process itself has around it."""
         self._program = program.Program.from_json(message["program"]) if message else program.current_program()
         self._settings = settings.Settings.from_json(message["settings"]) if message else None
         self._environment: dict[str, str] = message["environment"] if message else dict(os.environ)

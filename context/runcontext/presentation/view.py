@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import Enum
+from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -111,6 +112,7 @@ def of_run(
     *,
     process: str = "",
     files: Iterable[tuple[str, int]] = (),
+    sending: Iterable[tuple[str, str]] = (),
     origins: Mapping[str, str] | None = None,
 ) -> View:
     """Give what is seen of a run and its context.
@@ -120,9 +122,11 @@ def of_run(
         context: what was captured of it; an empty one where nothing was.
         process: which process the run belongs to.
         files: its artifacts, each with its size in bytes.
+        sending: how far it has been sent elsewhere, a name and a value each.
         origins: as ``of_context`` takes them.
     """
-    known = [Row(*row, is_first=row[0] not in _SECOND) for row in identity(run, process) if row[0] not in _HEADING]
+    rows = [row for row in identity(run, process, sending) if row[0] not in _HEADING]
+    known = [Row(*row, is_first=row[0] not in _SECOND) for row in rows]
     about_run, *facts = _facts(
         context,
         {tag: value for tag, value in run.tags.items() if tag != END_REASON_TAG},
@@ -143,8 +147,8 @@ def of_run(
     return _view(run.run_name, run.status.value, _when(run), groups, context, origins)
 
 
-def identity(run: RunRecord, process: str) -> list[tuple[str, str]]:
-    """Give what a run is by itself: a name and a value each."""
+def identity(run: RunRecord, process: str, sending: Iterable[tuple[str, str]] = ()) -> list[tuple[str, str]]:
+    """Give what a run is by itself, and how far it has been sent elsewhere: a name and a value each."""
     rows = [("run", run.run_id), ("name", run.run_name), ("experiment", run.experiment_name)]
     rows += [("status", run.status.value), ("reason", run.tags.get(END_REASON_TAG, ""))]
     rows += [("started", times.moment(run.start_time))]
@@ -153,7 +157,8 @@ def identity(run: RunRecord, process: str) -> list[tuple[str, str]]:
     if run.status is RunStatus.RUNNING:
         # Whether it still does can only be seen on its own host; its last event is what everybody can see.
         rows += [("last event", times.moment(run.last_event_time))]
-    rows += [("process", process), ("parent", run.parent_run_id or ""), ("folder", str(run.path))]
+    rows += [("process", process), ("parent", run.parent_run_id or ""), ("folder", str(run.path or ""))]
+    rows += sending
     return [row for row in rows if row[1]]
 
 
@@ -283,7 +288,7 @@ def _ranks(context: Context) -> Group:
 
 
 def _files(run: RunRecord, context: Context, files: Iterable[tuple[str, int]]) -> Iterator[Row]:
-    root = run.path / "artifacts"
+    root = Path() if run.path is None else run.path / "artifacts"
     attached = {each.path: each for each in context.attachments if each.path is not None}
     for path, size in files:
         each = attached.get(root / path)

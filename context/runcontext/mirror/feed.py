@@ -1,0 +1,87 @@
+"""What is new in a run's journals: whole lines behind the offsets of what was taken before, in the order of time."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from runcontext import codec
+from runcontext.mirror import state
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+NO_EVENT: Mapping[str, Any] = MappingProxyType({"t": 0})
+MOST_BYTES = 4 * 1024 * 1024
+"""How much of a journal is read at a time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One event, in which journal it stands, and the offset behind it."""
+
+    event: Mapping[str, Any]
+    journal: str
+    end: int
+
+
+def new_entries(
+    folder: str, offsets: Mapping[str, int], until: Mapping[str, int] | None = None, *, most_bytes: int = MOST_BYTES
+) -> list[Entry]:
+    """Give the events behind ``offsets``, by time; those of one journal keep their order.
+
+    Args:
+        folder: the run's folder.
+        offsets: how far each journal has been taken, in bytes.
+        until: how far to read at most, of each journal that is named; None for all that is there.
+        most_bytes: how much of each journal is read at most, where ``until`` is not given.
+    """
+    found: list[Entry] = []
+    for journal, size in state.journal_sizes(folder).items():
+        start = offsets.get(journal, 0)
+        end = min(size, start + most_bytes) if until is None else until.get(journal, start)
+        if end > start:
+            found += _entries(folder, journal, start, end)
+    found.sort(key=lambda entry: entry.event["t"])
+    return found
+
+
+def tag_events(folder: str, until: Mapping[str, int]) -> list[Mapping[str, Any]]:
+    """Give the events before ``until`` that set tags or say how the run stands, by time: what a sender must recall."""
+    found: list[Mapping[str, Any]] = []
+    for journal, end in until.items():
+        events = (entry.event for entry in _entries(folder, journal, 0, end, words=(b'"tags"', b'"status"')))
+        found += events
+    found.sort(key=lambda event: event["t"])
+    return found
+
+
+def _entries(folder: str, journal: str, start: int, end: int, *, words: tuple[bytes, ...] = ()) -> Iterator[Entry]:
+    try:
+        with open(os.path.join(folder, "events", journal), "rb") as file:
+            file.seek(start)
+            content = file.read(end - start)
+            if b"\n" not in content:
+                # A single event may be longer than what is read at a time.
+                content += file.readline()
+    except OSError:
+        return
+    at = start
+    for line in content.splitlines(keepends=True):
+        if not line.endswith(b"\n") and not state.is_whole(line):
+            # Still being written, or its writer was killed in mid-write.
+            return
+        at += len(line)
+        if not words or any(word in line for word in words):
+            yield Entry(_event(line), journal, at)
+
+
+def _event(line: bytes) -> Mapping[str, Any]:
+    try:
+        event = codec.loads(line.decode())
+    except ValueError:
+        event = None
+    # What is no event (the journal's header, a line that was torn) is taken too, and adds nothing.
+    return event if isinstance(event, dict) and isinstance(event.get("t"), int) else NO_EVENT

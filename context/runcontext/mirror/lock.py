@@ -1,0 +1,50 @@
+"""Keeps two processes from sending one run at once."""
+
+from __future__ import annotations
+
+import os
+
+from runcontext.mirror import state
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import ModuleType
+
+try:
+    import fcntl as _fcntl
+except ImportError:  # pragma: no cover - Windows has no flock(2); there nothing keeps them apart
+    fcntl: ModuleType | None = None
+else:
+    fcntl = _fcntl
+
+
+class Lock:
+    """The lock of one run's folder (flock(2)); the system releases it when its holder ends, however that ends."""
+
+    def __init__(self, folder: str) -> None:
+        """Name the run's folder; nothing is touched yet."""
+        self._path = os.path.join(folder, state.LOCK_FILE)
+        self._descriptor: int | None = None
+
+    def take(self) -> bool:
+        """Be the one who sends; False where another process is; raises OSError where the folder cannot be written."""
+        if self._descriptor is not None:
+            return True
+        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o666)
+        try:
+            if fcntl is not None:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            return False
+        except OSError:
+            # A file system without locks.
+            pass
+        self._descriptor = descriptor
+        return True
+
+    def release(self) -> None:
+        """Let others send."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None

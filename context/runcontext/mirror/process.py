@@ -1,0 +1,198 @@
+"""Sends the runs of one program: a process beside it, which the companion starts with the first run to be sent.
+
+It is a process of its own, since a client blocks: a server that never answers holds nothing but this.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from typing import TYPE_CHECKING, NoReturn
+
+from runcontext.companion.wire import Channel
+from runcontext.companion.worker import ProgramSurroundings
+from runcontext.errors import StoreError, StoreUnavailableError
+from runcontext.mirror import state
+from runcontext.mirror.lock import Lock
+from runcontext.mirror.opening import opened, taken_up
+from runcontext.redaction import redact_url
+from runcontext.resolution import describe_error
+
+if TYPE_CHECKING:
+    from runcontext.companion.wire import Message
+    from runcontext.mirror.mirror import Mirror
+    from runcontext.tracking.store import TrackingStore
+
+_RUNNING_SECONDS = 0.2
+_ENDING_SECONDS = 0.02
+_SETTLED_SECONDS = 1.0
+"""How often a run is looked at that goes on, that somebody waits for, and that is there whole."""
+
+_LATE_FACTS_SECONDS = 90.0
+"""How long a run that is there whole is still looked at: longer than any provider is waited for after its end."""
+
+_FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS, _LONGEST_ENDING_PAUSE_SECONDS = 0.25, 30.0, 1.0
+"""How long a place is left alone after it could not be reached: twice as long each time."""
+
+
+def serve(descriptor: int) -> NoReturn:
+    """Send the runs that are named on ``descriptor``, a connected socket, until its other end is closed, then exit."""
+    sender = _Sender(Channel(descriptor))
+    while sender.is_wanted:
+        sender.turn()
+    # Uploads may be under way in threads: who sends next takes them up.
+    os._exit(0)
+
+
+class _Job:
+    """One run to be sent, and when it is to be looked at next."""
+
+    def __init__(self, folder: str) -> None:
+        self.folder = folder
+        self.lock = Lock(folder)
+        self.mirror: Mirror | None = None
+        self.is_ending = False
+        self.failures = 0
+        self.due = 0.0
+        self.whole_since: float | None = None
+        self.told: tuple[bool, bool] | None = None
+        self.uri = ""
+        self.surroundings = ProgramSurroundings()
+
+    def describe(self, message: Message) -> None:
+        """Take up what the program says of it, and look at it at once."""
+        self.uri = message["uri"]
+        self.surroundings = ProgramSurroundings(message)
+        self.is_ending = message["is_ending"]
+        self.due = 0.0
+
+    def note_error(self, reason: str, *, is_given_up: bool) -> None:
+        """Put on record, for the program and for readers, why nothing goes on."""
+        if self.mirror is not None:
+            self.mirror.note_error(reason, is_given_up=is_given_up)
+        else:
+            state.note_error(self.folder, self.uri, reason, is_given_up=is_given_up)
+
+
+class _Ear(logging.Handler):
+    """Hears what is said here by plugins' guards and clients: the program has to say it, this process has no stderr."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self._heard: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep a warning."""
+        self._heard.append(record.getMessage())
+
+    @property
+    def has_heard(self) -> bool:
+        """Whether there is something that nobody has taken yet."""
+        return bool(self._heard)
+
+    def taken(self) -> list[str]:
+        """Give what was heard since it was last asked."""
+        heard, self._heard = self._heard, []
+        return heard
+
+
+class _Sender:
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+        self._ear = _Ear()
+        logging.getLogger("runcontext").addHandler(self._ear)
+        self._jobs: dict[str, _Job] = {}
+        self._stores: dict[str, TrackingStore] = {}
+
+    @property
+    def is_wanted(self) -> bool:
+        return self._channel.is_open
+
+    def turn(self) -> None:
+        """Wait until there is something to do, and do it."""
+        now = time.monotonic()
+        due = min((job.due for job in self._jobs.values()), default=now + 60)
+        self._channel.wait(max(0.0, due - now))
+        for message in self._channel.receive():
+            self._hear(message)
+        for job in list(self._jobs.values()):
+            if job.due <= time.monotonic() and self._channel.is_open:
+                self._attempt(job)
+        self._channel.flush()
+
+    def _hear(self, message: Message) -> None:
+        if message["op"] == "hurry":
+            for job in self._jobs.values():
+                job.is_ending, job.due = True, 0.0
+            return
+        job = self._jobs.setdefault(message["folder"], _Job(message["folder"]))
+        job.describe(message)
+
+    def _attempt(self, job: _Job) -> None:
+        try:
+            if job.lock.take():
+                self._advance(job)
+            else:
+                self._leave_to_another(job)
+        except StoreUnavailableError as error:
+            self._pause(job, str(error), error.retry_after_seconds)
+        except StoreError as error:
+            self._give_up(job, str(error))
+        except Exception as error:  # noqa: BLE001 - a fault of a plugin's or of ours costs this run's sending only
+            self._give_up(job, describe_error(error))
+        if job.mirror is not None and self._ear.has_heard:
+            job.mirror.note_warnings(self._ear.taken())
+
+    def _advance(self, job: _Job) -> None:
+        job.surroundings.enter()
+        if job.mirror is None:
+            job.mirror = self._mirror(job)
+        is_whole = job.mirror.step()
+        job.failures = 0
+        now = time.monotonic()
+        job.whole_since = (job.whole_since or now) if is_whole else None
+        if is_whole:
+            job.due = now + _SETTLED_SECONDS
+        else:
+            job.due = now + (_ENDING_SECONDS if job.is_ending or job.mirror.is_waiting else _RUNNING_SECONDS)
+        self._tell(job, is_whole=is_whole, is_given_up=False)
+        if job.whole_since is not None and now - job.whole_since > _LATE_FACTS_SECONDS:
+            self._forget(job)
+
+    def _mirror(self, job: _Job) -> Mirror:
+        if job.uri not in self._stores:
+            self._stores[job.uri] = opened(job.uri)
+        return taken_up(job.folder, self._stores[job.uri], redact_url(job.uri))
+
+    def _leave_to_another(self, job: _Job) -> None:
+        """Let the process go on that sends this run already; look whether it has."""
+        is_whole = state.is_all_sent(job.folder, state.read(job.folder))
+        job.due = time.monotonic() + (_ENDING_SECONDS if job.is_ending else _SETTLED_SECONDS)
+        self._tell(job, is_whole=is_whole, is_given_up=False)
+
+    def _pause(self, job: _Job, reason: str, asked_seconds: float | None) -> None:
+        longest = _LONGEST_ENDING_PAUSE_SECONDS if job.is_ending else _LONGEST_PAUSE_SECONDS
+        seconds = min(longest, _FIRST_PAUSE_SECONDS * 2**job.failures) if asked_seconds is None else asked_seconds
+        job.failures = min(job.failures + 1, 16)
+        job.due = time.monotonic() + seconds
+        job.whole_since = None
+        job.note_error(reason, is_given_up=False)
+        self._tell(job, is_whole=False, is_given_up=False)
+
+    def _give_up(self, job: _Job, reason: str) -> None:
+        job.note_error(reason, is_given_up=True)
+        self._tell(job, is_whole=False, is_given_up=True)
+        self._forget(job)
+
+    def _forget(self, job: _Job) -> None:
+        if job.mirror is not None:
+            job.mirror.close()
+        job.lock.release()
+        self._jobs.pop(job.folder, None)
+
+    def _tell(self, job: _Job, *, is_whole: bool, is_given_up: bool) -> None:
+        """Let the companion know whether it is to stay for this run."""
+        if job.told != (is_whole, is_given_up):
+            job.told = (is_whole, is_given_up)
+            self._channel.send({"op": "mirrored", "folder": job.folder, "is_settled": is_whole or is_given_up})

@@ -1,0 +1,218 @@
+"""How far a run has been sent: ``mirror.json`` in its folder, which only the one who sends it writes.
+
+Read by the program too, so nothing but what it has anyway is imported here.
+"""
+
+from __future__ import annotations
+
+import os
+
+from runcontext import codec
+from runcontext.files import replace_file
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+SCHEMA = 1
+STATE_FILE = "mirror.json"
+MANIFEST_FILE = "mirror.artifacts.jsonl"
+LOCK_FILE = "mirror.lock"
+_EVENTS = "events"
+
+
+class MirrorState:
+    """What is known of a run at the place of its tracking URI.
+
+    - ``uri``: that place, without credentials; ``remote_id``, ``url`` and ``artifact_uri`` the run there, None before
+      it is made; ``artifact_uri`` is None too where it holds credentials.
+    - ``offsets``: of each journal, how many bytes have been taken; ``under_way``: how far the batches reach that were
+      sent without an answer, and the number of the first of them.
+    - ``sequence``: the number of the last batch; ``tags``: a hash of each tag's value as it was sent.
+    - ``status``: status, end time and name as they were sent; ``refusals``: what the place will never take;
+      ``warnings``: what else the program's user is to know, as that a plugin of theirs failed there.
+    - ``error``: why nothing goes on, for people, None while it does; ``is_given_up``: whether it needs somebody to do
+      something first. ``is_complete``: whether all was there when it was last looked at.
+    """
+
+    __slots__ = (
+        "artifact_uri",
+        "error",
+        "is_complete",
+        "is_given_up",
+        "offsets",
+        "refusals",
+        "remote_id",
+        "sequence",
+        "status",
+        "tags",
+        "under_way",
+        "uri",
+        "url",
+        "warnings",
+    )
+
+    def __init__(self, fields: Mapping[str, Any]) -> None:
+        """Take up what an earlier sender left; raises KeyError on what is no state."""
+        self.uri: str = fields["uri"]
+        self.remote_id: str | None = fields.get("remote_id")
+        self.url: str | None = fields.get("url")
+        self.artifact_uri: str | None = fields.get("artifact_uri")
+        self.offsets: dict[str, int] = dict(fields.get("offsets", {}))
+        self.under_way: dict[str, Any] | None = fields.get("under_way")
+        self.sequence: int = fields.get("sequence", 0)
+        self.tags: dict[str, str] = dict(fields.get("tags", {}))
+        self.status: list[Any] | None = fields.get("status")
+        self.refusals: list[dict[str, str]] = list(fields.get("refusals", ()))
+        self.warnings: list[str] = list(fields.get("warnings", ()))
+        self.error: str | None = fields.get("error")
+        self.is_given_up: bool = fields.get("is_given_up", False)
+        self.is_complete: bool = fields.get("is_complete", False)
+
+    def write(self, folder: str) -> None:
+        """Keep it in the run's folder; raises OSError."""
+        row = {"schema": SCHEMA, **{name: getattr(self, name) for name in self.__slots__}}
+        replace_file(os.path.join(folder, STATE_FILE), codec.dumps(row).encode())
+
+
+def note_error(folder: str, uri: str, reason: str, *, is_given_up: bool) -> None:
+    """Put on record why sending a run has not even begun; a folder that cannot be written costs the record."""
+    from runcontext.redaction import redact_text, redact_url
+
+    known = read(folder) or MirrorState({"uri": redact_url(uri)})
+    known.error, known.is_given_up, known.is_complete = redact_text(reason), is_given_up, False
+    try:
+        known.write(folder)
+    except OSError:
+        return
+
+
+def read(folder: str) -> MirrorState | None:
+    """Read how far the run in ``folder`` has been sent, None where nobody has begun, or what is there is no state."""
+    try:
+        with open(os.path.join(folder, STATE_FILE), "rb") as file:
+            return MirrorState(codec.loads(file.read().decode()))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def journal_sizes(folder: str) -> dict[str, int]:
+    """Give how long each journal of a run is, in bytes."""
+    events = os.path.join(folder, _EVENTS)
+    try:
+        names = [name for name in os.listdir(events) if name.endswith(".jsonl")]
+        return {name: os.stat(os.path.join(events, name)).st_size for name in sorted(names)}
+    except OSError:
+        return {}
+
+
+def unsent_bytes(folder: str, state: MirrorState | None) -> int:
+    """Give how much of a run's journals has not been taken yet, but for a last line that will never be whole."""
+    taken = {} if state is None else state.offsets
+    rests = {name: size - taken.get(name, 0) for name, size in journal_sizes(folder).items()}
+    return sum(rest for name, rest in rests.items() if rest > 0 and not _is_torn(folder, name, taken.get(name, 0)))
+
+
+def is_whole(line: bytes) -> bool:
+    """Say whether a line without its end is an event nevertheless: its writer was killed before that one byte."""
+    try:
+        return isinstance(codec.loads(line.decode()), dict)
+    except ValueError:
+        return False
+
+
+def _is_torn(folder: str, journal: str, offset: int) -> bool:
+    try:
+        with open(os.path.join(folder, _EVENTS, journal), "rb") as file:
+            file.seek(offset)
+            line = file.readline()
+    except OSError:
+        return False
+    return not line.endswith(b"\n") and not is_whole(line)
+
+
+def is_all_sent(folder: str, state: MirrorState | None) -> bool:
+    """Say whether the place has the whole run: it has ended, and nothing was written since that was found."""
+    return state is not None and state.is_complete and not unsent_bytes(folder, state)
+
+
+def unsent(folder: str, state: MirrorState | None, *, is_over: bool = True) -> str:
+    """Say in words what is still to be sent of a run, ``""`` for nothing; how it ended only where it ``is_over``."""
+    if is_all_sent(folder, state):
+        return ""
+    has_events = state is None or bool(unsent_bytes(folder, state))
+    events = _lines_after(folder, {} if state is None else state.offsets) if has_events else 0
+    files = len(unsent_artifacts(folder))
+    counted = [f"{events:,} event{'s' * (events != 1)}"] if events else []
+    counted += [f"{files:,} artifact{'s' * (files != 1)}"] if files else []
+    return " and ".join(counted) or ("how it ended" if is_over else "")
+
+
+def _lines_after(folder: str, offsets: Mapping[str, int]) -> int:
+    count = 0
+    for name in journal_sizes(folder):
+        try:
+            with open(os.path.join(folder, _EVENTS, name), "rb") as file:
+                file.seek(offsets.get(name, 0))
+                # The first line of a journal says whose it is.
+                count += sum(1 for line in file if line.endswith(b"\n")) - (not offsets.get(name))
+        except OSError:
+            continue
+    return count
+
+
+def manifest(folder: str) -> dict[str, tuple[int, int]]:
+    """Give size in bytes and time of change in nanoseconds of each artifact as it was sent."""
+    sent: dict[str, tuple[int, int]] = {}
+    try:
+        with open(os.path.join(folder, MANIFEST_FILE), "rb") as file:
+            for line in file:
+                try:
+                    path, size, changed_ns = codec.loads(line.decode())
+                except (ValueError, TypeError):
+                    # Its writer was killed in mid-line: that artifact is sent again.
+                    continue
+                sent[path] = (size, changed_ns)
+    except OSError:
+        pass
+    return sent
+
+
+def note_artifact(folder: str, path: str, size: int, changed_ns: int) -> None:
+    """Put on record that an artifact was sent as it is; raises OSError."""
+    with open(os.path.join(folder, MANIFEST_FILE), "ab") as file:
+        file.write((codec.dumps([path, size, changed_ns]) + "\n").encode())
+
+
+def unsent_artifacts(folder: str, sent: Mapping[str, tuple[int, int]] | None = None) -> list[tuple[str, int, int]]:
+    """Give each artifact that is not there as it is now: path below the artifacts, size, time of change."""
+    sent = manifest(folder) if sent is None else sent
+    return [each for each in _artifacts(os.path.join(folder, "artifacts"), "") if sent.get(each[0]) != each[1:]]
+
+
+def _artifacts(root: str, below: str) -> list[tuple[str, int, int]]:
+    found: list[tuple[str, int, int]] = []
+    try:
+        entries = sorted(os.scandir(os.path.join(root, below)), key=lambda entry: entry.name)
+    except OSError:
+        return found
+    for entry in entries:
+        path = f"{below}/{entry.name}" if below else entry.name
+        try:
+            if entry.is_dir(follow_symlinks=False):
+                found += _artifacts(root, path)
+            elif entry.is_file(follow_symlinks=False) and not _is_temporary(entry.name):
+                state = entry.stat()
+                found.append((path, state.st_size, state.st_mtime_ns))
+        except OSError:
+            continue
+    return found
+
+
+def _is_temporary(name: str) -> bool:
+    """Say whether a file is one that ``files.replace_file`` or a copy has not finished: ``NAME.<pid>-<thread>.tmp``."""
+    if not name.endswith(".tmp"):
+        return False
+    numbers = name.removesuffix(".tmp").rpartition(".")[2].split("-")
+    return len(numbers) == 2 and all(each.isdecimal() for each in numbers)  # noqa: PLR2004 - process and thread

@@ -1,0 +1,193 @@
+"""Sends what earlier processes left: the runs of a local store that their places do not have yet, the oldest first."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from runcontext import log
+from runcontext.errors import StoreError, StoreUnavailableError
+from runcontext.mirror import state
+from runcontext.mirror.lock import Lock
+from runcontext.mirror.opening import opened, taken_up
+from runcontext.record import RunStatus
+from runcontext.redaction import MARK, redact_url
+from runcontext.tracking import reading
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from runcontext.mirror.mirror import Mirror
+    from runcontext.tracking.local import LocalStore
+    from runcontext.tracking.store import TrackingStore
+
+_PAUSES_SECONDS = (0.5, 1.0, 2.0, 4.0)
+"""How long to wait before each further attempt where a place cannot be reached."""
+
+_LONGEST_PAUSE_SECONDS = 60.0
+_UPLOADING_SECONDS = 0.02
+_OTHERS_SECONDS, _LOOK_SECONDS = 30.0, 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Synced:
+    """What became of one run.
+
+    - ``uri``: where it goes, without credentials.
+    - ``status``: ``sent`` (all of it is there), ``so far`` (it goes on), ``busy`` (another process is sending it) or
+      ``failed``, with the reason.
+    """
+
+    run_id: str
+    run_name: str
+    uri: str
+    status: str
+    reason: str | None = None
+    url: str | None = None
+
+
+class Syncing:
+    """One pass over a local store.
+
+    Args:
+        store: the local store.
+        uris: tracking URIs with their credentials, of which runs' own have none.
+        sleep: what waits before another attempt.
+    """
+
+    def __init__(self, store: LocalStore, uris: Iterable[str], *, sleep: Callable[[float], None] = time.sleep) -> None:
+        """Send nothing yet."""
+        self._store = store
+        self._whole_uris = {redact_url(uri): uri for uri in uris}
+        self._sleep = sleep
+        self._stores: dict[str, TrackingStore] = {}
+        self._unreachable: dict[str, str] = {}
+
+    def pending(self) -> list[str]:
+        """Give the ids of the runs that are not wholly where they go, the oldest first."""
+        return [run_id for run_id in sorted(self._run_ids()) if self._is_pending(run_id)]
+
+    def with_ancestors(self, run_id: str) -> list[str]:
+        """Give a run's id behind those of the runs that it is inside of: a place is told of these first."""
+        found = [run_id]
+        while (parent := str(self._identity(found[0]).get("parent_run_id") or "")) and self._is_pending(parent):
+            found.insert(0, parent)
+        return found
+
+    def run(self, run_ids: Iterable[str], uri: str | None = None) -> Iterator[Synced]:
+        """Send these runs one after the other, each to its place, or to ``uri`` where it has none."""
+        try:
+            for run_id in run_ids:
+                yield self._sync(run_id, uri)
+        finally:
+            for store in self._stores.values():
+                store.close()
+
+    def _sync(self, run_id: str, uri: str | None) -> Synced:
+        folder = self._store.run_path(run_id)
+        shown = _place_of(folder) or (redact_url(uri) if uri is not None else "")
+        name = str(self._identity(run_id).get("run_name", ""))
+        lock = Lock(folder)
+        try:
+            if not self._taken(lock, folder):
+                return Synced(run_id, name, shown, "busy", "another process is sending it")
+            status = self._send(folder, shown)
+            found = state.read(folder)
+            return Synced(run_id, name, shown, status, url=None if found is None else found.url)
+        except (StoreError, OSError) as error:
+            state.note_error(folder, shown, str(error), is_given_up=not isinstance(error, StoreUnavailableError))
+            return Synced(run_id, name, shown, "failed", str(error))
+        finally:
+            lock.release()
+
+    def _taken(self, lock: Lock, folder: str) -> bool:
+        """Be the one who sends; where the run has ended its own process may do so a while longer, and is waited for."""
+        until = time.monotonic() + _OTHERS_SECONDS
+        while not lock.take():
+            if not _has_ended(folder) or time.monotonic() > until:
+                return False
+            self._sleep(_LOOK_SECONDS)
+        return True
+
+    def _send(self, folder: str, shown: str) -> str:
+        mirror = taken_up(folder, self._opened(shown), shown)
+        try:
+            while True:
+                if self._step(mirror, shown):
+                    return "sent"
+                if mirror.is_caught_up:
+                    return "so far"
+                if mirror.is_waiting:
+                    self._sleep(_UPLOADING_SECONDS)
+        finally:
+            mirror.close()
+
+    def _step(self, mirror: Mirror, shown: str) -> bool:
+        """Do one step, again and again where the place cannot be reached; other runs do not wait for it anew."""
+        if shown in self._unreachable:
+            raise StoreUnavailableError(self._unreachable[shown])
+        for pause in _PAUSES_SECONDS:
+            try:
+                return mirror.step()
+            except StoreUnavailableError as error:
+                log.warn_once(f"{error}; it is tried again {len(_PAUSES_SECONDS)} times")
+                asked = error.retry_after_seconds
+                self._sleep(pause if asked is None else min(asked, _LONGEST_PAUSE_SECONDS))
+        try:
+            return mirror.step()
+        except StoreUnavailableError as error:
+            self._unreachable[shown] = str(error)
+            raise
+
+    def _opened(self, shown: str) -> TrackingStore:
+        if not shown:
+            message = "it goes nowhere but here: name the place with --tracking-uri"
+            raise StoreError(message)
+        whole = self._whole_uris.get(shown, shown)
+        if MARK in whole:
+            message = (
+                f"the credentials of {shown} are not on record: name the whole URI in RUNCONTEXT_TRACKING_URI or with"
+                " --tracking-uri"
+            )
+            raise StoreError(message)
+        if shown not in self._stores:
+            self._stores[shown] = opened(whole)
+        return self._stores[shown]
+
+    def _run_ids(self) -> list[str]:
+        try:
+            return os.listdir(os.path.join(self._store.path, "runs"))
+        except OSError:
+            return []
+
+    def _is_pending(self, run_id: str) -> bool:
+        folder = self._store.run_path(run_id)
+        if _place_of(folder) is None:
+            return False
+        found = state.read(folder)
+        return not state.is_all_sent(folder, found) or bool(state.unsent_artifacts(folder))
+
+    def _identity(self, run_id: str) -> dict[str, object]:
+        try:
+            return reading.json_file(os.path.join(self._store.run_path(run_id), "run.json")) or {}
+        except (OSError, ValueError, TypeError):
+            return {}
+
+
+def _has_ended(folder: str) -> bool:
+    identity = reading.json_file(os.path.join(folder, "run.json")) or {}
+    return reading.ending(folder, identity, reading.state_of(folder, identity))[0] != RunStatus.RUNNING.value
+
+
+def _place_of(folder: str) -> str | None:
+    """Give where a run goes, without credentials: as ``runcontext sync`` was told, else as it was started."""
+    found = state.read(folder)
+    if found is not None:
+        return found.uri
+    try:
+        place = (reading.json_file(os.path.join(folder, "run.json")) or {}).get("tracking_uri")
+    except (OSError, ValueError, TypeError):
+        return None
+    return None if place is None else str(place)

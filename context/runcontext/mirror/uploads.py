@@ -1,0 +1,138 @@
+"""The artifacts of one run on their way: several at once, each again when it changes, and what was sent on record."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+from runcontext import codec
+from runcontext.errors import StoreUnavailableError
+from runcontext.files import replace_file
+from runcontext.mirror import state
+from runcontext.resolution import describe_error
+from runcontext.tracking import reading
+from runcontext.tracking.store import Refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from concurrent.futures import Future
+    from typing import TypeAlias
+
+    from runcontext.artifacts.repository import ArtifactRepository
+
+    Artifact: TypeAlias = tuple[str, int, int]
+
+CONTEXT_ARTIFACT = "context/context.json"
+"""Where the whole context, reasons included, is among a run's artifacts at the place that it is sent to."""
+
+_AT_ONCE = 4
+_CONTEXT_FILE = "mirror.context.json"
+_LOOK_EVERY_SECONDS = 1.0
+_DIGEST_DIGITS = 15
+
+
+class Uploads:
+    """What of a run's artifacts is there, is on its way, and will never be.
+
+    Args:
+        folder: the run's folder.
+    """
+
+    def __init__(self, folder: str) -> None:
+        """Take up what an earlier sender put on record."""
+        self._folder = folder
+        self._sent = state.manifest(folder)
+        self._under_way: dict[Artifact, Future[None]] = {}
+        self._refused: set[Artifact] = set()
+        self._refusals: list[Refusal] = []
+        self._repository: ArtifactRepository | None = None
+        self._pool: ThreadPoolExecutor | None = None
+        self._look_at = 0.0
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether something is on its way."""
+        return bool(self._under_way)
+
+    def unsent(self, *, with_context: bool) -> list[Artifact]:
+        """Give what is not there as it is now, and may be: path, size in bytes, time of change."""
+        found = state.unsent_artifacts(self._folder, self._sent)
+        if with_context:
+            found += self._context()
+        return [each for each in found if each not in self._refused]
+
+    def advance(self, repository: Callable[[], ArtifactRepository], *, is_over: bool) -> list[Refusal]:
+        """See what has arrived, and send more; give what will never be taken.
+
+        Args:
+            repository: gives the place of the run's artifacts, asked once something is to be sent.
+            is_over: whether the run has ended: then all is looked at each time, the context too.
+
+        Raises:
+            StoreUnavailableError: something has not arrived; it is sent again.
+        """
+        self._collect()
+        now = time.monotonic()
+        if is_over or now >= self._look_at:
+            for each in self.unsent(with_context=is_over):
+                if len(self._under_way) < 2 * _AT_ONCE and each not in self._under_way:
+                    self._send(each, repository)
+            # A folder of very many files is looked at less often.
+            self._look_at = now + max(_LOOK_EVERY_SECONDS, 10 * (time.monotonic() - now))
+        refusals, self._refusals = self._refusals, []
+        return refusals
+
+    def close(self) -> None:
+        """Let go of what is on its way; whoever sends next sends it again."""
+        if self._pool is not None:
+            self._pool.shutdown(wait=False, cancel_futures=True)
+        if self._repository is not None:
+            self._repository.close()
+
+    def _send(self, artifact: Artifact, repository: Callable[[], ArtifactRepository]) -> None:
+        if self._repository is None:
+            self._repository = repository()
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="runcontext-upload")
+        path = artifact[0]
+        file = os.path.join(self._folder, _CONTEXT_FILE) if path == CONTEXT_ARTIFACT else self._file(path)
+        self._under_way[artifact] = self._pool.submit(self._repository.upload_file, file, path)
+
+    def _file(self, path: str) -> str:
+        return os.path.join(self._folder, "artifacts", *path.split("/"))
+
+    def _collect(self) -> None:
+        problem: StoreUnavailableError | None = None
+        for artifact, upload in [each for each in self._under_way.items() if each[1].done()]:
+            del self._under_way[artifact]
+            self._look_at = 0.0
+            try:
+                upload.result()
+                state.note_artifact(self._folder, *artifact)
+                self._sent[artifact[0]] = artifact[1:]
+            except StoreUnavailableError as error:
+                problem = error
+            except FileNotFoundError:
+                # It was deleted meanwhile.
+                continue
+            except Exception as error:  # noqa: BLE001 - whatever a repository raises costs this artifact only
+                self._refused.add(artifact)
+                self._refusals.append(Refusal("artifact", artifact[0], describe_error(error)))
+        if problem is not None:
+            raise problem
+
+    def _context(self) -> list[Artifact]:
+        """Put the whole context where it can be sent from, and name it where it is not there as it is now."""
+        row = reading.context_row(self._folder)
+        if row is None:
+            return []
+        content = codec.dumps(row).encode()
+        digest = int(hashlib.sha256(content).hexdigest()[:_DIGEST_DIGITS], 16)
+        artifact = (CONTEXT_ARTIFACT, len(content), digest)
+        if self._sent.get(CONTEXT_ARTIFACT) == artifact[1:] or artifact in self._under_way:
+            return []
+        replace_file(os.path.join(self._folder, _CONTEXT_FILE), content)
+        return [artifact]

@@ -1,0 +1,61 @@
+"""Where a run goes: the folder that has it on this machine, and the place that it is sent to besides, if any."""
+
+from __future__ import annotations
+
+import os
+
+from runcontext.errors import StoreError
+from runcontext.tracking import local
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from runcontext.settings import Settings
+    from runcontext.tracking.local import LocalStore
+
+_LOCAL_SCHEMES = ("", "file")
+_WORDS = ("databricks", "databricks-uc", "uc")
+"""Words that name a place in MLflow, and no folder here either."""
+
+
+def of(
+    tracking_uri: str | os.PathLike[str] | None, settings: Settings, folder: str | None
+) -> tuple[LocalStore, str | None]:
+    """Give the local store of a tracking URI, and the place that its runs are sent to, None for none.
+
+    Args:
+        tracking_uri: as the user gave it; None for the default place.
+        settings: those of the run.
+        folder: where relative paths begin and the default place is looked for; None where it is unknown.
+
+    Raises:
+        StoreError: nothing can be kept there; the message names the URI without its credentials.
+    """
+    if tracking_uri is None or is_local(os.fspath(tracking_uri)):
+        return local.LocalStore.at(tracking_uri, folder), None
+    from runcontext.tracking import places
+
+    uri = absolute(os.fspath(tracking_uri), folder)
+    problem = places.problem_of(uri, settings)
+    if problem is not None:
+        raise StoreError(problem)
+    return local.LocalStore.at(settings.local_store, folder), uri
+
+
+def is_local(tracking_uri: str) -> bool:
+    """Say whether a tracking URI names a folder of this machine."""
+    if ":" not in tracking_uri and tracking_uri not in _WORDS:
+        return True
+    from runcontext.tracking import uris
+
+    return uris.scheme_of(tracking_uri) in _LOCAL_SCHEMES
+
+
+def absolute(uri: str, folder: str | None) -> str:
+    """Give a URI in the one form that it is known by: a database's file is named from /, a server without a last /."""
+    if uri.startswith(("http:", "https:")):
+        return uri.rstrip("/") if uri.partition("//")[2].strip("/") else uri
+    scheme, _, rest = uri.partition(":///")
+    # SQLAlchemy, "Database URLs", SQLite: three slashes and a relative path, or four for one from the root.
+    if scheme.partition("+")[0].lower() != "sqlite" or not rest or rest.startswith(("/", ":", "?", "file:")):
+        return uri
+    return f"{scheme}:///{os.path.join(folder or os.sep, rest)}"
