@@ -1,12 +1,4 @@
-"""What a provider's author needs to test one: run it as the kernel would, and a contract that every provider keeps.
-
-::
-
-    from runcontext.testing import ProviderContract
-
-    class TestTeamProvider(ProviderContract):
-        provider = TeamProvider
-"""
+"""What a provider's author needs to test one: run it as the kernel would, and a contract that every provider keeps."""
 
 from __future__ import annotations
 
@@ -129,6 +121,3 @@ class ProviderContract:
             names = [each.name for each in context.attachments]
             assert len(names) == len(set(names))
             assert all(each.path is None or each.path.is_file() for each in context.attachments)
-
-
-__all__ = ["ProviderContract", "StaticProvider", "resolve_provider"]
