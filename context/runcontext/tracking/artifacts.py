@@ -6,14 +6,12 @@ into the program: it is tried again with the next artifact and at the end of the
 
 from __future__ import annotations
 
-import _thread
 import errno
 import os
-import shutil
 import stat
 
 from runcontext import log
-from runcontext.files import replace_file
+from runcontext.files import copy_file, replace_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -137,24 +135,9 @@ def _copy_file(source: str, target: str) -> None:
     if not stat.S_ISREG(os.stat(source).st_mode):
         message = f"{source} is neither a file nor a folder"
         raise OSError(message)
-    with open(source, "rb"):
+    with open(source, "rb"), _Keeping():
         # It can be read: what goes wrong from here on is the store's.
-        temporary = f"{target}.{os.getpid()}-{_thread.get_ident()}.tmp"
-    with _Keeping():
-        os.makedirs(os.path.dirname(target), exist_ok=True)
-        try:
-            shutil.copy2(source, temporary)
-            os.replace(temporary, target)
-        except BaseException:
-            _remove(temporary)
-            raise
-
-
-def _remove(temporary: str) -> None:
-    try:
-        os.unlink(temporary)
-    except OSError:
-        return
+        copy_file(source, target)
 
 
 def _write(target: str, content: bytes) -> None:

@@ -34,6 +34,7 @@ CONTEXT_FILE = "context.json"
 JOINED_CONTEXT_FILE = "context.joined.json"
 JOINED_MARK = "joined.json"
 _RANK_CONTEXT = ("context.rank.", ".json")
+_RUN_ID_DIGITS = 32
 END_REASON_TAG = "end.reason"
 """The tag that says why a run ended as it did."""
 
@@ -234,17 +235,29 @@ def new_run_id() -> str:
     return f"{milliseconds << 80 | 7 << 76 | fraction << 64 | 2 << 62 | random:032x}"
 
 
-def _path_of(tracking_uri: str) -> str:
-    scheme, colon, rest = tracking_uri.partition(":")
-    # A drive of Windows is no scheme; RFC 3986, section 3.1, says what is one.
-    if not colon or len(scheme) == 1 or not all(each.isalnum() or each in "+-." for each in scheme):
-        return tracking_uri
-    if scheme.lower() != "file":
-        from runcontext.redaction import redact_text
+def time_of_run_id(run_id: str) -> int | None:
+    """Give when ``new_run_id`` made an id, in milliseconds since the epoch, UTC; None of an id that it did not make."""
+    if len(run_id) != _RUN_ID_DIGITS or run_id[12] != "7" or run_id[16] not in "89ab":
+        return None
+    try:
+        return int(run_id[:12], 16)
+    except ValueError:
+        return None
 
-        message = (
-            f"tracking URI {redact_text(tracking_uri)!r}: runs are kept in folders, a path or a file: URI; {_CHOOSE}"
-        )
+
+def _path_of(tracking_uri: str) -> str:
+    if ":" not in tracking_uri:
+        return tracking_uri
+    from runcontext.tracking import uris
+
+    scheme = uris.scheme_of(tracking_uri)
+    if not scheme:
+        return tracking_uri
+    rest = tracking_uri[len(scheme) + 1 :]
+    if scheme != "file":
+        from runcontext.redaction import redact_url
+
+        message = f"{redact_url(tracking_uri)!r} is no folder: a path or a file: URI is expected here; {_CHOOSE}"
         raise StoreError(message)
     from urllib.parse import unquote
 

@@ -12,21 +12,20 @@ from types import MappingProxyType
 
 from runcontext import codec, log, process, ranks, resolution
 from runcontext.errors import StoreError
+from runcontext.mirror import state as mirror_state
 from runcontext.record import Context, RunRecord, RunStatus
 from runcontext.tracking import local
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from typing import Any
 
     from runcontext.tracking.local import LocalStore
+    from runcontext.tracking.store import Query, RunPage
 
-_LATEST = "latest"
 _LATEST_AT_END_MILLISECONDS = 90_000
 """Longer than any companion waits for what is said at the end of a run."""
-
-_MOST_LISTED = 5
 
 
 def get_run(store: LocalStore, run_id: str) -> RunRecord:
@@ -35,16 +34,29 @@ def get_run(store: LocalStore, run_id: str) -> RunRecord:
     Raises:
         StoreError: there is no such run in ``store``.
     """
-    record = _read_run(store.run_path(run_id))
+    # What is no name of a folder must not lead out of the store.
+    is_name = run_id == os.path.basename(run_id) and run_id not in {"", os.curdir, os.pardir}
+    record = read_run(store.run_path(run_id)) if is_name else None
     if record is None:
         message = f"no run {run_id!r} in {store.path}"
         raise StoreError(message)
     return record
 
 
+def search(store: LocalStore, query: Query) -> RunPage:
+    """Give one page of the runs of ``store`` that fit, the latest start first unless another order is asked for.
+
+    Raises:
+        ValueError: the filter, an ordering or the page token is none; the message says where.
+    """
+    from runcontext.tracking import local_search
+
+    return local_search.search_runs(store, query)
+
+
 def search_runs(
-    store: LocalStore, *, experiment_names: list[str] | None = None, max_results: int | None = None
-) -> list[RunRecord]:
+    store: LocalStore, *, experiment_names: Sequence[str] | None = None, max_results: int | None = None
+) -> RunPage:
     """Give the runs of ``store``, newest first.
 
     Args:
@@ -52,16 +64,10 @@ def search_runs(
         experiment_names: only runs of these experiments; None for all.
         max_results: at most so many; None for all.
     """
-    found: list[RunRecord] = []
-    for run_id in sorted(_run_ids(store), reverse=True):
-        record = _read_run(store.run_path(run_id))
-        if record is not None and (experiment_names is None or record.experiment_name in experiment_names):
-            found.append(record)
-        if max_results is not None and len(found) >= max_results:
-            # Ids sort by time: what comes now is older.
-            break
-    found.sort(key=lambda record: (record.start_time, record.run_id), reverse=True)
-    return found[:max_results]
+    from runcontext.tracking.store import Query
+
+    names = None if experiment_names is None else tuple(experiment_names)
+    return search(store, Query(experiment_names=names, max_results=max_results))
 
 
 def find_run(store: LocalStore, words: str) -> RunRecord:
@@ -70,16 +76,22 @@ def find_run(store: LocalStore, words: str) -> RunRecord:
     Raises:
         StoreError: none or several fit; the message lists them.
     """
-    ids = sorted(_run_ids(store), reverse=True)
+    from runcontext.tracking import local_search
+    from runcontext.tracking.finding import LATEST, NO_RUNS, the_only
+    from runcontext.tracking.store import Query
+
+    ids = sorted(local_search.run_ids(store), reverse=True)
     if not ids:
-        message = f"no runs in {store.path}; `runcontext run -- COMMAND` and start_run() make them"
+        message = NO_RUNS.format(store.path)
         raise StoreError(message)
-    if words == _LATEST:
-        return _only(search_runs(store, max_results=1), words, store)
+    if words == LATEST:
+        # Of runs that started in one millisecond the last has the highest id.
+        found = local_search.latest(store, Query(max_results=1))
+        return the_only(sorted(found, key=lambda run: (run.start_time, run.run_id))[-1:], words, store.path)
     fitting = [each for each in ids if each.startswith(words.lower()) or each.endswith(words.lower())]
     if fitting:
-        return _only([get_run(store, each) for each in fitting], words, store)
-    return _only([run for run in search_runs(store) if run.run_name == words], words, store)
+        return the_only([get_run(store, each) for each in fitting], words, store.path)
+    return the_only([run for run in search_runs(store) if run.run_name == words], words, store.path)
 
 
 def read_context(store: LocalStore, run_id: str) -> Context | None:
@@ -89,7 +101,7 @@ def read_context(store: LocalStore, run_id: str) -> Context | None:
 
 def context_in(path: str | os.PathLike[str]) -> Context | None:
     """Give the context that a run's folder holds, as far as it is there, None where none of it is."""
-    row = _context_row(os.fspath(path))
+    row = context_row(os.fspath(path))
     return None if row is None else Context.from_json(row, Path(path) / "artifacts")
 
 
@@ -110,39 +122,22 @@ def fatal_signal(path: str) -> str | None:
     return None
 
 
-def _only(found: list[RunRecord], words: str, store: LocalStore) -> RunRecord:
-    if len(found) == 1:
-        return found[0]
-    listed = ", ".join(f"{each.run_id[-8:]} {each.run_name}" for each in found[:_MOST_LISTED])
-    more = f" and {len(found) - _MOST_LISTED} more" if len(found) > _MOST_LISTED else ""
-    several = f"{len(found)} runs fit {words!r}: {listed}{more}; the last 8 digits name one of them"
-    none = f"no run in {store.path} is called {words!r}, and no run's id begins or ends so; `runcontext ls` lists them"
-    message = several if found else none
-    raise StoreError(message)
-
-
-def _run_ids(store: LocalStore) -> list[str]:
+def read_run(path: str, experiment_names: Sequence[str] | None = None) -> RunRecord | None:
+    """Give the run in a folder; None where there is none that can be read, or it is of another experiment."""
     try:
-        return os.listdir(os.path.join(store.path, "runs"))
-    except OSError:
-        return []
-
-
-def _read_run(path: str) -> RunRecord | None:
-    try:
-        identity = _json_file(os.path.join(path, "run.json"))
-        return None if identity is None else _record(path, identity)
+        identity = json_file(os.path.join(path, "run.json"))
+        if identity is None or (experiment_names is not None and identity["experiment_name"] not in experiment_names):
+            return None
+        return _record(path, identity)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         log.warn_once(f"the run in {path} cannot be read ({type(error).__name__}: {error}): it is left out")
         return None
 
 
 def _record(path: str, identity: Mapping[str, Any]) -> RunRecord:
-    state = _State(identity)
-    for event in _events(path):
-        state.apply(event)
-    context = _context_row(path)
-    status, end_time, reason = _ending(path, identity, state)
+    state = state_of(path, identity)
+    context = context_row(path)
+    status, end_time, reason = ending(path, identity, state)
     end_tags = {local.END_REASON_TAG: reason} if reason else {}
     return RunRecord(
         run_id=identity["run_id"],
@@ -157,13 +152,37 @@ def _record(path: str, identity: Mapping[str, Any]) -> RunRecord:
         parent_run_id=identity.get("parent_run_id"),
         last_event_time=state.last_time,
         path=Path(path),
+        **_elsewhere(path, identity),
     )
 
 
-class _State:
+def _elsewhere(path: str, identity: Mapping[str, Any]) -> dict[str, Any]:
+    """Give where a run's artifacts are, and what is known of it at the place that it is sent to, if any."""
+    found = mirror_state.read(path)
+    here = os.path.join(path, "artifacts")
+    if found is None:
+        return {"artifact_uri": here, **({"is_mirrored": False} if identity.get("tracking_uri") else {})}
+    return {
+        "remote_id": found.remote_id,
+        "url": found.url,
+        "artifact_uri": found.artifact_uri or here,
+        "is_mirrored": mirror_state.is_all_sent(path, found),
+    }
+
+
+def state_of(path: str, identity: Mapping[str, Any]) -> RunState:
+    """Give what all events of a run add up to, by time."""
+    state = RunState(identity)
+    for event in _events(path):
+        state.apply(event)
+    return state
+
+
+class RunState:
     """What a run's events add up to."""
 
     def __init__(self, identity: Mapping[str, Any]) -> None:
+        """Begin with what run.json says."""
         self.tags: dict[str, str] = dict(identity["tags"])
         self.params: dict[str, str] = {}
         self.metrics: dict[str, tuple[int, int, float]] = {}
@@ -171,22 +190,28 @@ class _State:
         self.last_time: int = identity["start_time"]
 
     def apply(self, event: Mapping[str, Any]) -> None:
+        """Add one event; those of all journals come by time."""
         time = event["t"]
-        self.last_time = max(self.last_time, time)
+        # A copy of a run (``runcontext.tracking.folder``) says when what it holds happened.
+        self.last_time = max(self.last_time, event.get("as_of", time))
         self.tags.update(event.get("tags", {}))
         self.params.update(event.get("params", {}))
         for name, value in event.get("metrics", {}).items():
-            point = (event.get("step", 0), event.get("at", time), float(value))
-            if name not in self.metrics or point[:2] >= self.metrics[name][:2]:
-                self.metrics[name] = point
+            self._add_point(name, event.get("step", 0), event.get("at", time), value)
+        for point in event.get("points", ()):
+            self._add_point(*point)
         if "status" in event:
             self.status = event
 
+    def _add_point(self, name: str, step: int, timestamp: int, value: float | str) -> None:
+        if name not in self.metrics or (step, timestamp) >= self.metrics[name][:2]:
+            self.metrics[name] = step, timestamp, float(value)
 
-def _ending(path: str, identity: Mapping[str, Any], state: _State) -> tuple[str, int | None, str | None]:
+
+def ending(path: str, identity: Mapping[str, Any], state: RunState) -> tuple[str, int | None, str | None]:
     """Give status, end time and reason: from the record of the run's end, else from what became of its process."""
     if state.status is not None and state.status["status"] != "RUNNING":
-        return state.status["status"], state.status["t"], state.status.get("reason")
+        return state.status["status"], state.status.get("end_time", state.status["t"]), state.status.get("reason")
     if state.status is not None:
         # Resumed: it is the resuming process that may have died.
         identity = state.status["process"]
@@ -200,12 +225,13 @@ def _ending(path: str, identity: Mapping[str, Any], state: _State) -> tuple[str,
 
 def _events(path: str) -> list[Mapping[str, Any]]:
     """Give the events of all journals by time; those of one journal keep their order."""
-    found = [event for journal in _journals(path) for event in _lines(journal)]
+    found = [event for journal in journals(path) for event in _lines(journal)]
     found.sort(key=lambda event: event["t"])
     return found
 
 
-def _journals(path: str) -> list[str]:
+def journals(path: str) -> list[str]:
+    """Give the journals in a run's folder."""
     folder = os.path.join(path, "events")
     try:
         return [os.path.join(folder, name) for name in sorted(os.listdir(folder)) if name.endswith(".jsonl")]
@@ -225,9 +251,10 @@ def _lines(journal: str) -> Iterator[Mapping[str, Any]]:
                 yield event
 
 
-def _context_row(path: str) -> dict[str, Any] | None:
-    first = _json_file(os.path.join(path, local.CONTEXT_FILE))
-    second = _json_file(os.path.join(path, local.JOINED_CONTEXT_FILE))
+def context_row(path: str) -> dict[str, Any] | None:
+    """Give a run's context as JSON holds it, of all its processes, None where none of it is on disk."""
+    first = json_file(os.path.join(path, local.CONTEXT_FILE))
+    second = json_file(os.path.join(path, local.JOINED_CONTEXT_FILE))
     row = first or second if first is None or second is None else resolution.joined(first, second)
     return row if row is None else with_ranks(path, _at_last(path, row))
 
@@ -245,7 +272,7 @@ def with_ranks(path: str, row: dict[str, Any]) -> dict[str, Any]:
 
 def _other_context(file: str) -> dict[str, Any] | None:
     try:
-        row = _json_file(file)
+        row = json_file(file)
         return row if row is not None and row["tags"] is not None and row["outcomes"] is not None else None
     except (OSError, ValueError, KeyError, TypeError) as error:
         log.warn_once(f"{file} cannot be read ({type(error).__name__}: {error}): what differs there is not known")
@@ -261,7 +288,7 @@ def _at_last(path: str, row: dict[str, Any]) -> dict[str, Any]:
         is_late = resolution.now_milliseconds() - final["t"] > _LATEST_AT_END_MILLISECONDS
         status, reason = "timed_out", "no answer after the end of the run"
     else:
-        is_late = process.is_gone(_json_file(os.path.join(path, "run.json")) or {})
+        is_late = process.is_gone(json_file(os.path.join(path, "run.json")) or {})
         status, reason = "absent", "the run did not end by itself"
     return {**row, "outcomes": resolution.settled_at_end(row["outcomes"], status, reason)} if is_late else row
 
@@ -269,12 +296,13 @@ def _at_last(path: str, row: dict[str, Any]) -> dict[str, Any]:
 def context_file(path: str, name: str) -> dict[str, Any] | None:
     """Give one of the contexts in a run's folder as it is on disk, None where it cannot be read."""
     try:
-        return _json_file(os.path.join(path, name))
+        return json_file(os.path.join(path, name))
     except (OSError, ValueError, TypeError):
         return None
 
 
-def _json_file(path: str) -> dict[str, Any] | None:
+def json_file(path: str) -> dict[str, Any] | None:
+    """Give the JSON object in a file, None where there is no file; raises OSError, ValueError, TypeError."""
     try:
         with open(path, "rb") as file:
             found = codec.loads(file.read().decode())
