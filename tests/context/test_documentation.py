@@ -264,9 +264,10 @@ def test_every_key_of_a_providers_table_is_documented() -> None:
 def test_the_pages_name_no_setting_that_is_none() -> None:
     """Every RUNCONTEXT_* that a page mentions is a variable that is read."""
     for page in PAGES:
-        for name in re.findall(r"RUNCONTEXT_\w+(?:<NAME>)?", page.read_text("utf-8")):
-            is_toggle = name.startswith(settings.PROVIDER_VARIABLE) and name != settings.PROVIDER_VARIABLE
-            assert name in settings.VARIABLES or is_toggle or name == "RUNCONTEXT_", f"{page.name}: {name}"
+        for name in re.findall(r"RUNCONTEXT_\w+(?:<[A-Z]+>)?", page.read_text("utf-8")):
+            families = (settings.PROVIDER_VARIABLE, settings.PLUGIN_VARIABLE)
+            is_of_a_family = name.startswith(families) and name not in families
+            assert name in settings.VARIABLES or is_of_a_family or name == "RUNCONTEXT_", f"{page.name}: {name}"
 
 
 # --- providers and tags ----------------------------------------------------------------------------------------------
@@ -380,7 +381,7 @@ def test_every_tag_of_the_run_itself_is_documented(project: Path) -> None:
     rows = rows_of(section(TAGS, "Tags that the run itself has"))
     captured = {tag for name in registry.BUILT_IN for tag in tags_of(name, project)}
     made = {f"{resolution.CHANGED}<tag>", "rank.<n>.end.reason"}
-    assert {code_in(row[0])[0] for row in rows} == (run_tags() | made) - captured
+    assert {tag for row in rows for tag in code_in(row[0])} == (run_tags() | made) - captured
 
 
 def test_the_pages_name_no_tag_that_is_none(project: Path) -> None:

@@ -55,7 +55,7 @@ ARGUMENTS = {
     "log_artifacts": "local_dir artifact_path",
     "log_text": "text artifact_file",
     "get_run": "run_id tracking_uri",
-    "search_runs": "experiment_names max_results tracking_uri",
+    "search_runs": "experiment_names max_results filter_string order_by page_token tracking_uri",
     "set_tracking_uri": "uri",
     "get_tracking_uri": "",
     "set_experiment": "experiment_name",
@@ -413,7 +413,7 @@ def test_a_folder_that_holds_the_store(store: Path) -> None:
 
 
 def test_tracking_uri(store: Path, tmp_path: Path) -> None:
-    """``set_tracking_uri()`` takes a path, a text or a file: URI, relative ones from the working directory."""
+    """``set_tracking_uri()`` takes a path, a text, a file: URI or a place's, relative ones from the working directory."""
     assert runcontext.get_tracking_uri() == str(store)
     runcontext.set_tracking_uri(f"file://{tmp_path}/with%20space")
     assert runcontext.get_tracking_uri() == f"{tmp_path}/with space"
@@ -421,8 +421,10 @@ def test_tracking_uri(store: Path, tmp_path: Path) -> None:
     assert runcontext.get_tracking_uri() == f"{tmp_path}/plain"
     with start(tracking_uri=tmp_path / "call") as run:
         assert run.path.is_relative_to(tmp_path / "call")
-    with pytest.raises(runcontext.StoreError, match=r"folders, .* choose another place with RUNCONTEXT_TRACKING_URI"):
-        start(tracking_uri="https://example.org")
+    runcontext.set_tracking_uri("http://anna:pw-of-anna@example.org/")
+    assert runcontext.get_tracking_uri() == "http://[redacted]@example.org"
+    with pytest.raises(runcontext.StoreError, match="no host"):
+        start(tracking_uri="https://")
 
 
 def test_a_context_without_a_run() -> None:
@@ -442,3 +444,45 @@ def test_logging_after_the_end() -> None:
         pass
     run.log_param("late", 1)
     assert (read(run).status, read(run).params) == ("FINISHED", {"late": "1"})
+
+
+def test_searching_by_what_was_logged(store: Path) -> None:
+    """Filters, orderings and pages are MLflow's; without any the latest run is the first."""
+    ids = []
+    for number, optimizer in enumerate(("sgd", "adam", "adamw")):
+        with start() as run:
+            run.log_param("optimizer", optimizer)
+            run.log_metric("loss", 0.5 - number / 10)
+            ids.append(run.run_id)
+    del store
+    found = runcontext.search_runs(filter_string="params.optimizer LIKE 'adam%'", order_by=["metrics.loss ASC"])
+    assert [each.run_id for each in found] == [ids[2], ids[1]]
+    assert found.token is None
+    first = runcontext.search_runs(max_results=2, order_by=["metrics.loss DESC"])
+    second = runcontext.search_runs(max_results=2, order_by=["metrics.loss DESC"], page_token=first.token)
+    assert [each.run_id for each in [*first, *second]] == ids
+    assert second.token is None
+    with pytest.raises(ValueError, match=r"^filter, character 16 .*number"):
+        runcontext.search_runs(filter_string="metrics.loss < 'low'")
+
+
+def test_searching_one_experiment(store: Path) -> None:
+    """One experiment may be named without a list, and is not taken for a list of letters."""
+    with start(experiment_name="vision") as run:
+        pass
+    assert run.path.is_relative_to(store)
+    assert [each.run_id for each in runcontext.search_runs("vision")] == [run.run_id]
+    assert runcontext.search_runs("v") == []
+
+
+def test_reading_is_from_this_machine(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where runs are sent elsewhere they are read here nevertheless, unless the call names the place."""
+    with start() as run:
+        pass
+    assert run.path.is_relative_to(store)
+    runcontext.set_tracking_uri("http://127.0.0.1:9")
+    monkeypatch.setenv("RUNCONTEXT_LOCAL_STORE", str(store))
+    assert runcontext.get_run(run.run_id).run_id == run.run_id
+    assert [each.run_id for each in runcontext.search_runs()] == [run.run_id]
+    with pytest.raises(runcontext.StoreError, match="nowhere"):
+        runcontext.search_runs(tracking_uri="nowhere://x")

@@ -193,6 +193,10 @@ def test_the_json_of_a_record(store: LocalStore) -> None:
         "parent_run_id",
         "last_event_time",
         "path",
+        "remote_id",
+        "url",
+        "artifact_uri",
+        "is_mirrored",
     ]
 
 
@@ -201,3 +205,13 @@ def read(folder: str) -> dict[str, Any]:
     with open(os.path.join(folder, "run.json"), encoding="utf-8") as file:
         found: dict[str, Any] = json.load(file)
     return found
+
+
+@pytest.mark.parametrize("run_id", ["", ".", "..", "../runs/a", "a/../a"])
+def test_an_id_that_leads_elsewhere(store: LocalStore, run_id: str) -> None:
+    """What is no name of a folder is no run, whatever lies where it leads."""
+    write_run(store, "a")
+    for folder in (store.path, os.path.join(store.path, "runs")):
+        os.link(os.path.join(store.path, "runs", "a", "run.json"), os.path.join(folder, "run.json"))
+    with pytest.raises(StoreError, match="no run"):
+        reading.get_run(store, run_id)

@@ -48,9 +48,11 @@ with runcontext.start_run(run_name="a", tags={"b": 1}, providers=["git", Complet
     assert_type(run.context, runcontext.Context)
     assert_type(run.status, runcontext.RunStatus)
     assert_type(run.path, Path)
+    assert_type(run.remote_id, "str | None")
+    assert_type(run.url, "str | None")
 
 assert_type(runcontext.active_run(), "runcontext.Run | None")
-assert_type(runcontext.search_runs(), list[runcontext.RunRecord])
+assert_type(runcontext.search_runs(), runcontext.RunPage)
 assert_type(runcontext.get_run("0").metrics, Mapping[str, float])
 assert_type(runcontext.resolve_context().outcomes, Mapping[str, runcontext.Outcome])
 assert_type(runcontext.log_param("lr", 3e-4), Any)

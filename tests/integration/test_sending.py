@@ -1,0 +1,423 @@
+"""Runs sent beside the program: a place that is quick, slow, away or gone, and a program that ends in every way.
+
+The place is a plugin whose store is another folder, and does what a file tells it: away, hang or refuse.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from runcontext import RunRecord
+from runcontext.tracking import reading
+from runcontext.tracking.local import LocalStore
+
+if TYPE_CHECKING:
+    from tests.integration.conftest import Finished, InstallPlugin, RunScript, StartScript
+
+PLUGIN = """
+import os, time
+from runcontext.errors import StoreError, StoreUnavailableError
+from runcontext.tracking.folder import FolderStore
+
+class Store:
+    def __init__(self, uri):
+        self._folder = uri.removeprefix("copy:")
+        self._store = FolderStore(self._folder)
+
+    @property
+    def uri(self):
+        return "copy:" + self._folder
+
+    def _obey(self):
+        if os.environ.get("COPYING_SAYS"):
+            import logging
+            logging.getLogger("runcontext").warning(os.environ["COPYING_SAYS"])
+        try:
+            word = open(self._folder + ".does").read()
+        except FileNotFoundError:
+            return
+        if word == "away":
+            raise StoreUnavailableError("the place is away")
+        if word == "refuse":
+            raise StoreError("the place refuses")
+        while word == "hang":
+            time.sleep(0.02)
+            word = open(self._folder + ".does").read()
+
+    def __getattr__(self, name):
+        found = getattr(self._store, name)
+        if not callable(found):
+            return found
+        def obeying(*args, **named):
+            self._obey()
+            return found(*args, **named)
+        return obeying
+
+    limits = property(lambda self: self._store.limits)
+    create_run = lambda self, run: self.__getattr__("create_run")(run)
+    log_batch = lambda self, run, batch: self.__getattr__("log_batch")(run, batch)
+    update_run = lambda self, run, update: self.__getattr__("update_run")(run, update)
+    get_run = lambda self, run_id: self.__getattr__("get_run")(run_id)
+    search_runs = lambda self, query: self.__getattr__("search_runs")(query)
+    artifacts = lambda self, run: self.__getattr__("artifacts")(run)
+    close = lambda self: None
+"""
+
+RUN = """
+import json, sys, time
+import runcontext
+
+with runcontext.start_run(run_name="sent", tags={"team": "vision"}) as run:
+    for step in range(200):
+        run.log_metric("loss", 1 / (step + 1), step=step)
+    run.log_params({"lr": 0.1, "layers": 3})
+    run.log_text("weights", "model/weights.txt")
+    print(json.dumps([run.run_id, run.remote_id, sorted(set(sys.modules) & {"requests", "sqlalchemy", "fsspec"})]))
+    began = time.perf_counter()
+print(json.dumps(time.perf_counter() - began))
+"""
+
+
+class Place:
+    """The place that runs are sent to, and what it does."""
+
+    def __init__(self, folder: Path) -> None:
+        """Name its folder."""
+        self.folder = folder
+        self.uri = f"copy:{folder}"
+        self.store = LocalStore(str(folder))
+
+    def does(self, word: str) -> None:
+        """Be quick again, or do what ``word`` says: away, hang, refuse."""
+        Path(f"{self.folder}.does").write_text(word, encoding="utf-8")
+
+    def runs(self) -> list[RunRecord]:
+        """Give what it has."""
+        return list(reading.search_runs(self.store))
+
+
+@pytest.fixture
+def place(tmp_path: Path, environment: dict[str, str], quick: None, install_plugin: InstallPlugin) -> Place:  # noqa: ARG001
+    """Give a place that scripts of this test send their runs to."""
+    found = Place(tmp_path / "there")
+    install_plugin("copy", PLUGIN, target="Store", group="runcontext.tracking_stores", distribution="copying")
+    environment["RUNCONTEXT_TRACKING_URI"] = found.uri
+    return found
+
+
+@pytest.fixture
+def sync(run_script: RunScript) -> Callable[..., Finished]:
+    """Give the function that runs ``runcontext sync`` in the project."""
+
+    def run(*words: str, returncode: int = 0, env: dict[str, str] | None = None) -> Finished:
+        command = f"import sys; from runcontext.cli import main; sys.exit(main(['sync', *{list(words)!r}]))"
+        return run_script(command, returncode=returncode, env=env)
+
+    return run
+
+
+def local_run(project: Path) -> RunRecord:
+    """Give the one run of the project."""
+    (found,) = reading.search_runs(LocalStore(str(project / ".runcontext")))
+    return found
+
+
+def assert_same(here: RunRecord, there: RunRecord) -> None:
+    """Hold what the place has against what this machine has."""
+    for name in (
+        "run_id",
+        "run_name",
+        "experiment_name",
+        "status",
+        "start_time",
+        "end_time",
+        "tags",
+        "params",
+        "metrics",
+    ):
+        assert getattr(there, name) == getattr(here, name), name
+
+
+def test_a_run_is_where_it_goes_when_its_block_is_left(run_script: RunScript, project: Path, place: Place) -> None:
+    """All of it, context and artifacts included; the program imports no client, and is told the run's id there."""
+    finished = run_script(RUN)
+    first, seconds = (json.loads(line) for line in finished.stdout.splitlines())
+
+    here = local_run(project)
+    assert first == [here.run_id, here.run_id, []]
+    assert seconds < 8
+    assert finished.stderr == ""
+    (there,) = place.runs()
+    assert_same(here, there)
+    assert here.is_mirrored
+    assert there.path is not None
+    assert (there.path / "artifacts/model/weights.txt").read_text() == "weights"
+    context = json.loads((there.path / "artifacts/context/context.json").read_text())
+    assert context["outcomes"]["user"]["status"] == "captured"
+
+
+def test_a_place_that_is_away_costs_one_line_and_nothing_is_lost(
+    run_script: RunScript, sync: Callable[..., Finished], project: Path, place: Place
+) -> None:
+    """The end waits as long as it may, says what is still to be sent and how; a later process sends it."""
+    place.does("away")
+    finished = run_script(RUN, env={"RUNCONTEXT_SYNC_TIMEOUT": "0.5"})
+
+    assert 0.4 < json.loads(finished.stdout.splitlines()[1]) < 5
+    (line,) = finished.stderr.splitlines()
+    here = local_run(project)
+    name = f"run {here.run_id[-8:]} sent"
+    assert line.startswith(f"{name}: 202 events and ")
+    assert line.endswith(f"still to be sent to {place.uri} (the place is away); `runcontext sync` sends it")
+    assert here.is_mirrored is False
+    place.does("")
+    # The companion may have been faster.
+    assert sync().stdout in (f"{here.run_id[-8:]}\tsent\tsent\t{place.uri}\n", "")
+    assert_same(local_run(project), place.runs()[0])
+    assert "is where it goes" in sync().stderr
+
+
+def test_a_place_that_hangs_holds_nothing(run_script: RunScript, place: Place) -> None:
+    """start_run() and what is logged do not wait for it; the end waits as long as it may."""
+    place.does("hang")
+    finished = run_script(
+        """
+        import json, time
+        import runcontext
+
+        def seconds(work):
+            began = time.perf_counter()
+            work()
+            return time.perf_counter() - began
+
+        runs = []
+        taken = [seconds(lambda: runs.append(runcontext.start_run()))]
+        (run,) = runs
+        taken.append(seconds(lambda: run.log_metric("a", 1.0)))
+        taken.append(seconds(lambda: run.log_param("b", 1)))
+        taken.append(seconds(lambda: run.set_tag("c", 1)))
+        taken.append(seconds(lambda: run.log_text("d", "d.txt")))
+        taken.append(seconds(run.end))
+        print(json.dumps(taken))
+        """,
+        env={"RUNCONTEXT_SYNC_TIMEOUT": "0.3"},
+    )
+    *quick, end = finished.json
+
+    assert max(quick) < 1
+    assert 0.3 <= end < 5
+    assert "still to be sent" in finished.stderr
+
+
+@pytest.mark.parametrize("word", ["refuse", "hang"])
+def test_later_runs_of_a_process_do_not_wait_for_what_is_away(run_script: RunScript, place: Place, word: str) -> None:
+    """A sweep of many runs waits once, not at each of its ends."""
+    place.does(word)
+    finished = run_script(
+        """
+        import json, time
+        import runcontext
+
+        began = time.perf_counter()
+        for _ in range(8):
+            with runcontext.start_run(providers=[]):
+                pass
+        print(json.dumps(time.perf_counter() - began))
+        """,
+        env={"RUNCONTEXT_SYNC_TIMEOUT": "2"},
+    )
+
+    assert finished.json < 2 + 8 * 0.2 + 3
+
+
+def test_offline_nothing_is_sent_before_sync(
+    run_script: RunScript, sync: Callable[..., Finished], project: Path, place: Place
+) -> None:
+    """RUNCONTEXT_OFFLINE=1 keeps a run here, without a word; `runcontext sync` sends it."""
+    finished = run_script(RUN, env={"RUNCONTEXT_OFFLINE": "1"})
+
+    assert finished.stderr == ""
+    assert json.loads(finished.stdout.splitlines()[0])[1] is None
+    assert place.runs() == []
+    said = sync(env={"RUNCONTEXT_OFFLINE": "1"})
+    here = local_run(project)
+    assert said.stdout == f"{here.run_id[-8:]}\tsent\tsent\t{place.uri}\n"
+    assert_same(here, place.runs()[0])
+
+
+def test_a_killed_program_is_sent_as_such(
+    start_script: StartScript, sync: Callable[..., Finished], project: Path, place: Place
+) -> None:
+    """What was logged before SIGKILL is there, and that the run is LOST, without anybody calling sync."""
+    process = start_script("""
+        import time
+        import runcontext
+
+        run = runcontext.start_run(run_name="sent")
+        for step in range(1_000):
+            run.log_metric("loss", step, step=step)
+        print("logged", flush=True)
+        time.sleep(600)
+    """)
+    assert process.stdout is not None
+    process.stdout.readline()
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+
+    until = time.monotonic() + 30
+    while time.monotonic() < until and not [each for each in place.runs() if each.status.value == "LOST"]:
+        time.sleep(0.05)
+    sync()
+    (there,) = place.runs()
+    assert there.status.value == "LOST"
+    assert there.metrics == {"loss": 999.0}
+    assert_same(local_run(project), there)
+
+
+def test_what_is_said_beside_the_program_is_said_by_it(run_script: RunScript, place: Place) -> None:
+    """A warning of a plugin's, given where nobody reads, is on the program's stderr once, without its secret."""
+    said = "the headers of acme failed: password=hunter2-of-anna"
+    finished = run_script(RUN, env={"COPYING_SAYS": said})
+
+    assert finished.stderr == "the headers of acme failed: password=[redacted]\n"
+    assert len(place.runs()) == 1
+
+
+def test_nested_and_resumed_runs_are_there(run_script: RunScript, project: Path, place: Place) -> None:
+    """A child is there inside its parent, and a resumed run with what it got the second time."""
+    finished = run_script(
+        """
+        import json
+        import runcontext
+
+        with runcontext.start_run(run_name="outer") as outer:
+            with runcontext.start_run(run_name="inner", nested=True) as inner:
+                inner.log_metric("a", 1.0)
+        with runcontext.start_run(run_id=inner.run_id) as again:
+            again.log_metric("b", 2.0)
+        print(json.dumps([outer.run_id, inner.run_id]))
+        """
+    )
+    outer, inner = finished.json
+
+    there = {run.run_id: run for run in place.runs()}
+    assert finished.stderr == ""
+    assert there[inner].metrics == {"a": 1.0, "b": 2.0}
+    assert there[inner].parent_run_id == outer
+    assert {run.status.value for run in there.values()} == {"FINISHED"}
+    for here in reading.search_runs(LocalStore(str(project / ".runcontext"))):
+        assert_same(here, there[here.run_id])
+
+
+def test_a_command_under_runcontext_run_is_there(run_script: RunScript, project: Path, place: Place) -> None:
+    """`runcontext run` sends its run; the program inside adds to it, and both know the place."""
+    (project / "inside.py").write_text(
+        "import runcontext\nwith runcontext.start_run() as run:\n    run.log_metric('inner', 3.0)\n", encoding="utf-8"
+    )
+    finished = run_script(
+        f"""
+        import sys
+        from runcontext.cli import main
+        sys.exit(main(["run", "--name", "sent", "--", {sys.executable!r}, "inside.py"]))
+        """
+    )
+
+    assert finished.stderr == ""
+    (there,) = place.runs()
+    assert there.metrics == {"inner": 3.0}
+    assert_same(local_run(project), there)
+
+
+def test_without_a_companion_sync_sends(
+    run_script: RunScript, sync: Callable[..., Finished], project: Path, place: Place
+) -> None:
+    """Where no companion may be started nothing is sent from the program; one line says so."""
+    finished = run_script(RUN, env={"RUNCONTEXT_COMPANION": "0"})
+
+    assert "still to be sent" in finished.stderr
+    assert place.runs() == []
+    sync()
+    assert_same(local_run(project), place.runs()[0])
+
+
+@pytest.mark.parametrize(
+    ("uri", "words"),
+    [
+        ("htp://example.org", "did you mean http:"),
+        ("http://", "no host"),
+        ("postgres://anna:pw-of-anna@db/runs", "did you mean postgresql:"),
+        ("databricks", "MLflow's own client alone speaks it"),
+        ("nowhere:x", "no tracking store serves nowhere:"),
+    ],
+)
+def test_a_uri_that_names_no_place_is_refused_at_once(
+    run_script: RunScript, project: Path, environment: dict[str, str], uri: str, words: str
+) -> None:
+    """start_run() raises, says where or what is known, shows no credential, and keeps no run."""
+    environment["RUNCONTEXT_TRACKING_URI"] = uri
+    finished = run_script("import runcontext; runcontext.start_run()", returncode=1)
+
+    last = finished.stderr.splitlines()[-1]
+    assert "StoreError" in last
+    assert words in last
+    assert "pw-of-anna" not in finished.stderr
+    assert not (project / ".runcontext").exists()
+
+
+def test_credentials_are_not_kept_with_a_run(
+    run_script: RunScript, sync: Callable[..., Finished], project: Path, environment: dict[str, str]
+) -> None:
+    """A password in the tracking URI is on no disk; sync asks for it, and takes it from the variable."""
+    secret = "hunter2-of-anna"  # noqa: S105 - nobody's
+    environment["RUNCONTEXT_TRACKING_URI"] = f"postgresql://anna:{secret}@127.0.0.1:1/runs"
+    run_script(RUN, env={"RUNCONTEXT_SYNC_TIMEOUT": "0.2"})
+
+    files = [file for file in (project / ".runcontext").rglob("*") if file.is_file()]
+    assert not [file for file in files if secret.encode() in file.read_bytes()]
+    refused = sync(returncode=1, env={"RUNCONTEXT_TRACKING_URI": ""})
+    assert "the credentials of postgresql://anna:[redacted]@127.0.0.1:1/runs are not on record" in refused.stderr
+
+
+def test_ls_and_show_say_what_is_sent(run_script: RunScript, place: Place) -> None:
+    """`ls` has a column for it, and `show` says where, and what is still to be sent and why."""
+    place.does("refuse")
+    run_script(RUN, env={"RUNCONTEXT_SYNC_TIMEOUT": "0.2"})
+    command = "import sys; from runcontext.cli import main; sys.exit(main(sys.argv[1:]))"
+
+    assert run_script(command, args=["ls"]).stdout.split("\t")[-1] == "no\n"
+    shown = run_script(command, args=["show", "latest"]).stdout
+    assert f"run\tgoes to\t{place.uri}\n" in shown
+    assert "(the place refuses); `runcontext sync` sends it" in shown
+    place.does("")
+    run_script(command, args=["sync"])
+    assert run_script(command, args=["ls"]).stdout.split("\t")[-1] == "yes\n"
+    assert "run\tsent\tyes\n" in run_script(command, args=["show", "latest"]).stdout
+
+
+def test_the_place_can_be_read_like_this_machine(run_script: RunScript, place: Place) -> None:
+    """`ls` and `show` with --tracking-uri, and search_runs() and get_run(), give the same of the place."""
+    run_script(RUN)
+    command = "import sys; from runcontext.cli import main; sys.exit(main(sys.argv[1:]))"
+
+    def read(*words: str) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(run_script(command, args=[*words, "--json"]).stdout)
+        return found
+
+    ignored = {"path", "is_mirrored", "remote_id", "url", "artifact_uri", "last_event_time", "host", "pid", "artifacts"}
+    here, there = read("show", "latest"), read("show", "latest", "--tracking-uri", place.uri)
+    for key in here.keys() - ignored - {"context"}:
+        assert here[key] == there[key], key
+    assert there["context"]["tags"] == here["context"]["tags"]
+    assert {each["path"] for each in there["artifacts"]} >= {each["path"] for each in here["artifacts"]}
+    (listed,) = read("ls", "--tracking-uri", place.uri, "--filter", "metrics.loss < 0.1")["runs"]
+    assert listed["run_id"] == here["run_id"]
+    assert read("ls", "--tracking-uri", place.uri, "--filter", "metrics.loss > 0.1")["runs"] == []
