@@ -26,6 +26,9 @@ _LARGEST_INTEGER = 2**63 - 1
 
 _QUOTES = ("'", '"')
 
+_EXPONENT = r"""'[^']*'|"[^"]*"|`[^`]*`|(?<=[0-9][eE])\+(?=[0-9])"""
+"""What is quoted, or the plus sign in a number such as ``1e+20``, where sqlparse takes it for an operator."""
+
 
 def parse(filter_string: str) -> tuple[Comparison, ...]:
     """Read a filter: comparisons joined by AND, nothing for an empty one.
@@ -158,9 +161,9 @@ class _Reader:
         if len(text) > MAX_FILTER_CHARACTERS:
             message = f"the {what} has {len(text):,} characters; at most {MAX_FILTER_CHARACTERS:,} are expected"
             raise ValueError(message)
-        self.text = text
+        self.text = _without_plus(text) if "+" in text else text
         self._what = what
-        self._tokens = list(_tokens(text))
+        self._tokens = list(_tokens(self.text))
         self._next = 0
 
     @property
@@ -260,6 +263,13 @@ class _Reader:
             self.fail(expected)
         self._next += 1
         return self._tokens[self._next - 1]
+
+
+def _without_plus(text: str) -> str:
+    """Give a text whose numbers are written without the plus sign that Python writes."""
+    import re
+
+    return re.sub(_EXPONENT, lambda found: "" if found[0] == "+" else found[0], text)
 
 
 def _tokens(text: str) -> Iterator[_Token]:
