@@ -8,6 +8,8 @@ SLOW := build/slow
 WORKERS ?= 2
 # The places that the suite writes to for real.
 export TESTED_EXTRAS := mysql,oss,postgresql,s3,sftp
+# Where tests keep environments that any Python's suite can use, the built wheel's too.
+export TEST_ENVIRONMENTS := $(CURDIR)/build
 PYTEST := $(BIN)/python -m pytest
 SLOW_PYTEST := $(SLOW)/bin/python -m pytest
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from runcontext.record import Context
 
+pytestmark = pytest.mark.usefixtures("quick")
+
 TELLING = """
     import os
     from runcontext import NotInContext, current_program
@@ -253,7 +255,7 @@ def test_one_that_hangs_at_the_end_holds_the_program_for_a_second(
         print(json.dumps(time.monotonic() - began))
         """
     )
-    assert 0.9 < found.json < 5.0
+    assert 0.9 < found.json < 15
     assert found.context.tags["hanging.fact"] == "1"
     assert found.run.status == "FINISHED"
 
@@ -301,7 +303,7 @@ def test_a_run_that_dies_has_no_end_to_tell_of(
     program.wait()
 
     def at_end() -> dict[str, Any]:
-        row = reading._context_row(path)
+        row = reading.context_row(path)
         assert row is not None
         found: dict[str, Any] = row["outcomes"]["telling"]["at_end"]
         return found

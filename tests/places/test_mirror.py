@@ -1,0 +1,354 @@
+"""One run on its way to a store that fails in every way that a store may: nothing is lost, nothing is there twice."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+import runcontext
+from runcontext.artifacts.repository import ArtifactInfo
+from runcontext.errors import StoreError, StoreUnavailableError
+from runcontext.mirror import feed, state
+from runcontext.mirror.mirror import Mirror
+from runcontext.mirror.uploads import CONTEXT_ARTIFACT
+from runcontext.tracking.store import Batch, BatchLimits, NewRun, Query, Refusal, RunPage, RunUpdate, StoredRun
+
+SMALL = BatchLimits(metrics=7, params=3, tags=4, total=9)
+"""So that even a short run takes many batches."""
+
+
+@dataclass
+class Shelf:
+    """A store in memory that keeps what the protocol asks for, and fails where it is told to."""
+
+    fails: Callable[[str], str | None] = lambda _: None
+    limits: BatchLimits = SMALL
+    uri: str = "shelf:"
+    runs: dict[str, NewRun] = field(default_factory=dict)
+    points: list[tuple[str, float, int, int]] = field(default_factory=list)
+    params: dict[str, str] = field(default_factory=dict)
+    tags: dict[str, str] = field(default_factory=dict)
+    files: dict[str, bytes] = field(default_factory=dict)
+    updates: list[RunUpdate] = field(default_factory=list)
+    made: int = 0
+    sequences: list[int] = field(default_factory=list)
+    contents: dict[int, Batch] = field(default_factory=dict)
+    refuses: set[str] = field(default_factory=set)
+
+    def _may_fail(self, moment: str) -> None:
+        reason = self.fails(moment)
+        if reason is not None:
+            raise StoreUnavailableError(reason)
+
+    def create_run(self, run: NewRun) -> StoredRun:
+        """Keep a run once."""
+        self._may_fail("before create")
+        if run.run_id not in self.runs:
+            self.made += 1
+            self.runs[run.run_id] = run
+        self._may_fail("after create")
+        return StoredRun(run.run_id, f"there-{self.made}", f"http://shelf/{run.run_id}", "shelf:/artifacts")
+
+    def log_batch(self, run: StoredRun, batch: Batch) -> tuple[Refusal, ...]:
+        """Keep a batch once, by its number; without a number it would be there twice."""
+        self._may_fail("before batch")
+        assert run.run_id in self.runs
+        assert len(batch.metrics) <= self.limits.metrics
+        if batch.sequence in self.sequences:
+            assert batch.is_repeat
+            known = self.contents[batch.sequence]
+            assert repr((known.metrics, known.params)) == repr((batch.metrics, batch.params))
+        else:
+            assert not self.sequences or batch.sequence > max(self.sequences)
+            self.sequences.append(batch.sequence)
+            self.contents[batch.sequence] = batch
+            self.points += [(each.key, each.value, each.timestamp, each.step) for each in batch.metrics]
+            self.params.update({key: value for key, value in batch.params.items() if key not in self.refuses})
+            self.tags.update(batch.tags)
+        self._may_fail("after batch")
+        return tuple(Refusal("param", key, "not taken") for key in batch.params if key in self.refuses)
+
+    def update_run(self, run: StoredRun, update: RunUpdate) -> None:
+        """Keep how it stands."""
+        self._may_fail("before update")
+        assert run.run_id in self.runs
+        self.updates.append(update)
+        self._may_fail("after update")
+
+    def get_run(self, run_id: str) -> runcontext.RunRecord:
+        """Give none back: a mirror does not read."""
+        raise NotImplementedError(run_id)
+
+    def search_runs(self, query: Query) -> RunPage:
+        """Find none: a mirror does not search."""
+        raise NotImplementedError(query)
+
+    def artifacts(self, run: StoredRun) -> Shelf:
+        """Be the repository too."""
+        assert run.run_id in self.runs
+        return self
+
+    def upload_file(self, local_path: str, artifact_path: str) -> None:
+        """Keep a file."""
+        self._may_fail("before upload")
+        self.files[artifact_path] = Path(local_path).read_bytes()
+        self._may_fail("after upload")
+
+    def download_file(self, artifact_path: str, local_path: str) -> None:
+        """Give a file back."""
+        Path(local_path).write_bytes(self.files[artifact_path])
+
+    def list_artifacts(self, path: str | None = None) -> Sequence[ArtifactInfo]:
+        """List nothing: a mirror does not look."""
+        raise NotImplementedError(path)
+
+    def close(self) -> None:
+        """Hold nothing."""
+
+
+@pytest.fixture
+def local(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Give a folder for local runs, whose providers say nothing."""
+    monkeypatch.setenv("RUNCONTEXT_DISABLED", "1")
+    monkeypatch.setenv("RUNCONTEXT_TRACKING_URI", str(tmp_path / "runs"))
+    return tmp_path / "runs"
+
+
+def logged_run(points: int = 40) -> runcontext.Run:
+    """Make a run with all that a run can have."""
+    with runcontext.start_run(run_name="sent", tags={"team": "vision"}) as run:
+        for step in range(points):
+            run.log_metric("loss", 1 / (step + 1), step=step)
+            if step % 5 == 0:
+                run.log_params({f"p{step}": step, "long": "x" * 7_000})
+                run.set_tag(f"t{step % 10}", step)
+        run.log_metric("last", float("nan"))
+        run.log_text("weights", "model/weights.txt")
+        run.log_text("", "empty.txt")
+    return run
+
+
+def mirror_of(run: runcontext.Run, shelf: Shelf) -> Mirror:
+    """Take up a run as a process does that sends it."""
+    return Mirror(str(run.path), shelf, shelf.uri)
+
+
+def all_points(run: runcontext.Run) -> list[tuple[str, float, int, int]]:
+    """Give every point of a run as its journals have it."""
+    found = []
+    for entry in feed.new_entries(str(run.path), {}):
+        for key, value in entry.event.get("metrics", {}).items():
+            found.append((key, float(value), entry.event.get("at", entry.event["t"]), entry.event.get("step", 0)))
+    return found
+
+
+def sent(mirror: Callable[[], Mirror], attempts: int = 2_000) -> int:
+    """Step until all is there, as one process or as many; give how many steps that took."""
+    one = mirror()
+    for attempt in range(attempts):
+        try:
+            if one.step():
+                one.close()
+                return attempt
+        except StoreUnavailableError as error:
+            if "dies" in str(error):
+                one.close()
+                one = mirror()
+    pytest.fail("the run was never sent whole")
+
+
+def assert_same(run: runcontext.Run, shelf: Shelf) -> None:
+    """Hold the store's run against the local one."""
+    record = run.to_record()
+    assert sorted(map(str, shelf.points)) == sorted(map(str, all_points(run)))
+    assert shelf.params == {**record.params, "long": shelf.params["long"]}
+    assert len(shelf.params["long"]) == SMALL.param_characters
+    tags = {**shelf.runs[run.run_id].tags, **shelf.tags}
+    assert tags == record.tags
+    assert shelf.files.keys() == {"model/weights.txt", "empty.txt", CONTEXT_ARTIFACT}
+    assert shelf.updates[-1] == RunUpdate(record.status, record.end_time, "sent")
+    assert len(shelf.runs) == 1
+
+
+@pytest.mark.usefixtures("local")
+def test_all_of_a_run_is_sent_once() -> None:
+    """Points, params, tags, artifacts, context and end: all there, in batches that the store takes."""
+    run, shelf = logged_run(), Shelf()
+
+    sent(lambda: mirror_of(run, shelf))
+
+    assert_same(run, shelf)
+    known = state.read(str(run.path))
+    assert known is not None
+    assert known.is_complete
+    assert state.is_all_sent(str(run.path), known)
+    assert state.unsent(str(run.path), known) == ""
+    record = run.to_record()
+    assert (record.remote_id, record.url) == ("there-1", f"http://shelf/{run.run_id}")
+    assert record.is_mirrored
+
+
+@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.usefixtures("local")
+def test_whatever_fails_nothing_is_lost_and_nothing_is_there_twice(seed: int) -> None:
+    """A store that fails before or after it has acted, and a sender that dies at any moment, change nothing."""
+    dice = random.Random(seed)
+
+    def fails(moment: str) -> str | None:
+        return dice.choice(["away", "away", "dies"]) + f" {moment}" if dice.random() < 0.4 else None
+
+    run, shelf = logged_run(), Shelf(fails)
+
+    sent(lambda: mirror_of(run, shelf))
+
+    assert_same(run, shelf)
+
+
+@pytest.mark.usefixtures("local")
+def test_a_sender_goes_on_where_another_stopped() -> None:
+    """What was sent before is not sent again: only what was logged since."""
+    shelf = Shelf()
+    with runcontext.start_run(run_name="sent") as run:
+        run.log_metric("a", 1.0, step=1)
+        first = mirror_of(run, shelf)
+        first.step()
+        assert first.is_caught_up
+        assert shelf.points == all_points(run)
+        taken = list(shelf.sequences)
+        run.log_metric("a", 2.0, step=2)
+        mirror_of(run, shelf).step()
+        assert shelf.points == all_points(run)
+        assert [each.metrics[0].step for number, each in shelf.contents.items() if number not in taken] == [2]
+    sent(lambda: mirror_of(run, shelf))
+    assert shelf.points == all_points(run)
+
+
+@pytest.mark.usefixtures("local")
+def test_a_running_run_is_there_as_running_and_a_resumed_one_again() -> None:
+    """The place learns how a run stands: at its end, and when it is taken up again."""
+    shelf = Shelf()
+    with runcontext.start_run(run_name="sent") as run:
+        mirror_of(run, shelf).step()
+        assert shelf.updates == []
+    sent(lambda: mirror_of(run, shelf))
+    with runcontext.start_run(run_id=run.run_id) as again:
+        again.log_metric("more", 1.0)
+        mirror = mirror_of(run, shelf)
+        assert not mirror.step()
+        assert shelf.updates[-1].status is runcontext.RunStatus.RUNNING
+    sent(lambda: mirror)
+    assert [each.status.value for each in shelf.updates] == ["FINISHED", "RUNNING", "FINISHED"]
+
+
+@pytest.mark.usefixtures("local")
+def test_what_a_store_never_takes_is_on_record_and_the_rest_goes_on() -> None:
+    """A refused param costs that param; who it was and why can be read."""
+    run, shelf = logged_run(), Shelf(refuses={"p5"})
+
+    sent(lambda: mirror_of(run, shelf))
+
+    known = state.read(str(run.path))
+    assert known is not None
+    assert known.refusals == [{"kind": "param", "key": "p5", "reason": "not taken"}]
+    assert known.is_complete
+    assert shelf.params.keys() == run.to_record().params.keys() - {"p5"}
+
+
+@pytest.mark.usefixtures("local")
+def test_a_torn_last_line_does_not_keep_a_run_from_being_whole() -> None:
+    """A process that was killed in mid-write leaves half a line: it is nothing that could be sent."""
+    run, shelf = logged_run(), Shelf()
+    (journal,) = (run.path / "events").glob("*.jsonl")
+    with journal.open("ab") as file:
+        file.write(b'{"t":17,"metr')
+
+    sent(lambda: mirror_of(run, shelf))
+
+    assert_same(run, shelf)
+    assert state.is_all_sent(str(run.path), state.read(str(run.path)))
+
+
+@pytest.mark.usefixtures("local")
+def test_a_run_is_sent_to_one_place() -> None:
+    """A run that another place has is not sent to a second one: its numbers and offsets are of the first."""
+    run = logged_run()
+    sent(lambda: mirror_of(run, Shelf()))
+
+    with pytest.raises(StoreError, match="is at shelf: already"):
+        mirror_of(run, Shelf(uri="other:"))
+
+
+@pytest.mark.usefixtures("local")
+def test_a_run_that_was_deleted_there_is_not_made_again() -> None:
+    """Somebody deleted it at the place: who sends next says so and what to do, and sends nothing into another."""
+    run, shelf = logged_run(), Shelf()
+    sent(lambda: mirror_of(run, shelf))
+    shelf.runs.clear()
+
+    taken = len(shelf.sequences)
+
+    with pytest.raises(StoreError, match="there-1 at shelf:, and that is gone; delete"):
+        mirror_of(run, shelf).step()
+    assert len(shelf.sequences) == taken
+
+
+@pytest.mark.usefixtures("local")
+def test_an_artifact_that_changes_is_sent_again() -> None:
+    """The place has the last version; one that did not change is not sent twice."""
+    shelf = Shelf()
+    with runcontext.start_run() as run:
+        run.log_text("one", "last.txt")
+        run.log_text("kept", "kept.txt")
+    sent(lambda: mirror_of(run, shelf))
+    del shelf.files["kept.txt"]
+    with runcontext.start_run(run_id=run.run_id) as again:
+        again.log_text("two, and longer", "last.txt")
+    sent(lambda: mirror_of(run, shelf))
+
+    assert shelf.files["last.txt"] == b"two, and longer"
+    assert "kept.txt" not in shelf.files
+
+
+@pytest.mark.usefixtures("local")
+def test_no_secret_is_in_what_is_kept_of_a_place() -> None:
+    """mirror.json names the place and its error without credentials."""
+    run = logged_run()
+    secret = "hunter2-of-anna"  # noqa: S105 - nobody's
+
+    class Refusing(Shelf):
+        def create_run(self, run: NewRun) -> StoredRun:
+            message = f"password of postgresql://anna:{secret}@db/{run.run_id} is wrong"
+            raise StoreError(message)
+
+    mirror = mirror_of(run, Refusing(uri="postgresql://anna:[redacted]@db/runs"))
+    with pytest.raises(StoreError) as raised:
+        mirror.step()
+    mirror.note_error(str(raised.value), is_given_up=True)
+
+    text = (run.path / state.STATE_FILE).read_text()
+    assert secret not in text
+    assert "postgresql://anna:[redacted]@db" in json.loads(text)["error"]
+
+
+@pytest.mark.usefixtures("local")
+def test_parents_come_first() -> None:
+    """A run waits for its parent to be there, and names it by its id there."""
+    shelf = Shelf()
+    with runcontext.start_run() as outer, runcontext.start_run(nested=True) as inner:
+        pass
+    for run in (outer, inner):
+        file = run.path / "run.json"
+        file.write_text(json.dumps({**json.loads(file.read_text()), "tracking_uri": shelf.uri}))
+
+    with pytest.raises(StoreUnavailableError, match="waits for its parent"):
+        mirror_of(inner, shelf).step()
+    sent(lambda: mirror_of(outer, Shelf()))
+    sent(lambda: mirror_of(inner, shelf))
+
+    assert shelf.runs[inner.run_id].parent_remote_id == "there-1"
+    assert "mlflow.parentRunId" not in shelf.tags

@@ -1,0 +1,64 @@
+"""``get_run`` and ``search_runs`` of a place that the call names."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+import runcontext
+from runcontext.testing import new_run, sample_runs
+from runcontext.testing.samples import START
+from runcontext.tracking import places
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.mark.parametrize("form", ["sqlite:///{}/runs.db", "file://{}/store", "{}/store"])
+def test_reading_a_place(tmp_path: Path, form: str) -> None:
+    """The call's own tracking URI says where to look, whatever place it is."""
+    uri = form.format(tmp_path)
+    store = places.open_store(uri)
+    sample = sample_runs("Default")
+    for each in sample:
+        each.write(store)
+    store.close()
+    record = runcontext.get_run(sample[0].new.run_id, tracking_uri=uri)
+    assert (record.run_name, record.params["optimizer"]) == ("first", "sgd")
+    found = runcontext.search_runs(
+        ["Default"], 1, filter_string="params.optimizer LIKE 'adam%'", order_by=["metrics.loss"], tracking_uri=uri
+    )
+    assert [each.run_name for each in found] == ["renamed"]
+    rest = runcontext.search_runs(
+        ["Default"],
+        filter_string="params.optimizer LIKE 'adam%'",
+        order_by=["metrics.loss"],
+        page_token=found.token,
+        tracking_uri=uri,
+    )
+    assert ([each.run_name for each in rest], rest.token) == (["Ärger"], None)
+
+
+def test_a_relative_database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A relative path in a tracking URI begins at the working directory."""
+    store = places.open_store(f"sqlite:///{tmp_path}/runs.db")
+    run = new_run("Default", start_time=START)
+    store.create_run(run)
+    store.close()
+    monkeypatch.chdir(tmp_path)
+    assert runcontext.get_run(run.run_id, tracking_uri="sqlite:///runs.db").run_id == run.run_id
+
+
+def test_what_reading_here_imports(tmp_path: Path) -> None:
+    """Reading this machine's runs without a filter imports no parser and no client."""
+    program = (
+        "import sys, runcontext\n"
+        f"assert runcontext.search_runs(tracking_uri={str(tmp_path)!r}) == []\n"
+        "heavy = {'sqlparse', 'requests', 'sqlalchemy', 'fsspec', 'mlflow', 'runcontext.tracking.search'}\n"
+        "found = heavy & set(sys.modules)\n"
+        "assert not found, found\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)

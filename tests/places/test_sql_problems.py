@@ -1,0 +1,261 @@
+"""What a database says when something is wrong: one clear error, without a credential, and whether to try again."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sqlite3
+import subprocess
+import sys
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.engine import make_url
+from tests.places.sql_places import batch, connected, new_run, opened
+
+from runcontext.errors import StoreError, StoreUnavailableError
+from runcontext.tracking.sql import SqlStore
+from runcontext.tracking.store import Query
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_SECRET = "hunter2-Zx"  # noqa: S105 - what no message may hold
+_SERVERS = ("postgresql", "mariadb")
+
+
+@pytest.fixture(params=_SERVERS)
+def url(request: pytest.FixtureRequest) -> str:
+    """Give the URL of an empty database on each server."""
+    return str(request.getfixturevalue(f"{request.param}_url"))
+
+
+def _changed(url: str, **parts: object) -> str:
+    return make_url(url).set(**parts).render_as_string(hide_password=False)  # type: ignore[arg-type]
+
+
+def _problem(uri: str) -> StoreError:
+    """Give the error of a first run there, and of a search; both are of one class and hold no password."""
+    found = []
+    for ask in (lambda store: store.create_run(new_run(1)), lambda store: store.search_runs(Query())):
+        with pytest.raises(StoreError) as caught, opened(uri) as store:
+            ask(store)
+        found.append(caught.value)
+        chain = caught.value.__cause__, caught.value if caught.value.__suppress_context__ else caught.value.__context__
+        words = "".join(map(str, (caught.value, *chain)))
+        assert _SECRET not in words
+        assert (make_url(uri).password or "\0") not in words
+    assert type(found[0]) is type(found[1])
+    return found[0]
+
+
+def test_a_wrong_password(url: str) -> None:
+    """It is no use to try again: check the user and the password."""
+    error = _problem(_changed(url, password=_SECRET))
+    assert "check the user name and the password" in str(error)
+    assert not isinstance(error, StoreUnavailableError)
+
+
+def test_an_unknown_user(url: str) -> None:
+    """It is said in the same way."""
+    error = _problem(_changed(url, username="nobody-here", password=_SECRET))
+    assert "check the user name and the password" in str(error)
+
+
+def test_an_unknown_database(url: str) -> None:
+    """Databases are made by their owners, not by runcontext."""
+    error = _problem(_changed(url, database="none_such"))
+    assert "none_such" in str(error)
+    assert "create the database" in str(error)
+    assert not isinstance(error, StoreUnavailableError)
+
+
+def test_a_user_who_may_do_nothing(url: str) -> None:
+    """What has to be granted is said."""
+    with connected(url) as connection:
+        host = "@'%'" if connection.dialect.name == "mysql" else ""
+        name = f"poor_{os.getpid()}"
+        password = f"PASSWORD '{_SECRET}'" if not host else f"BY '{_SECRET}'"
+        connection.execute(text(f"CREATE USER {name}{host} {'IDENTIFIED' if host else ''} {password}"))
+        if host:
+            connection.execute(text(f"GRANT SELECT ON `{make_url(url).database}`.* TO {name}{host}"))
+        connection.commit()
+        poor = _changed(url, username=name, password=_SECRET)
+        with pytest.raises(StoreError, match="grant the user what runs need") as caught, opened(poor) as store:
+            store.create_run(new_run(1))
+        connection.execute(text(f"DROP USER {name}{host}"))
+        connection.commit()
+    assert _SECRET not in str(caught.value)
+    assert not isinstance(caught.value, StoreUnavailableError)
+
+
+def test_a_server_that_is_not_there(url: str) -> None:
+    """Nobody listens: it may go right later."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        error = _problem(_changed(url, port=taken.getsockname()[1]))
+    assert isinstance(error, StoreUnavailableError)
+    assert "cannot be used now" in str(error)
+
+
+@pytest.mark.parametrize("scheme", ["postgresql", "mysql"])
+def test_a_server_that_never_answers(scheme: str) -> None:
+    """One that accepts and says nothing is given up after the time that the URI says, and may go right later."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        uri = f"{scheme}://u:{_SECRET}@127.0.0.1:{silent.getsockname()[1]}/runs?connect_timeout=2"
+        uri += "&read_timeout=2" if scheme == "mysql" else ""
+        with pytest.raises(StoreUnavailableError) as caught, opened(uri) as store:
+            store.create_run(new_run(1))
+    assert _SECRET not in str(caught.value)
+
+
+def test_a_connection_that_is_cut(url: str) -> None:
+    """A server that ends our connection costs nothing where we come again: batches are whole, and there once."""
+    with opened(url) as store, connected(url) as other:
+        run = store.create_run(new_run(1))
+        if other.dialect.name == "postgresql":
+            end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
+            other.execute(text(f"{end} AND datname = current_database()"))
+        else:
+            own, database = other.execute(text("SELECT connection_id(), database()")).one()
+            listed = other.execute(text("SELECT id, db FROM information_schema.processlist")).all()
+            for number in (number for number, name in listed if name == database and number != own):
+                other.execute(text(f"KILL {number}"))
+        for _ in range(2):
+            store.log_batch(run, batch(metrics={"m": 1.0}))
+        assert dict(store.get_run(run.run_id).metrics) == {"m": 1.0}
+
+
+def test_a_lock_that_is_not_let_go(tmp_path: Path) -> None:
+    """SQLite that somebody else writes to may go right later; so does everything once they are done."""
+    uri = f"sqlite:///{tmp_path}/runs.db?timeout=0.1"
+    with opened(uri) as store:
+        run = store.create_run(new_run(1))
+        other = sqlite3.connect(tmp_path / "runs.db", isolation_level=None)
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(StoreUnavailableError, match="database is locked"):
+            store.log_batch(run, batch())
+        other.execute("COMMIT")
+        other.close()
+        store.log_batch(run, batch(metrics={"m": 1.0}))
+
+
+def test_a_full_disk(tmp_path: Path) -> None:
+    """A database that has no room may get some: nothing of the batch is there until then."""
+    with opened(f"sqlite:///{tmp_path}/runs.db") as store:
+        run = store.create_run(new_run(1))
+        with store._engine.connect() as connection:
+            connection.exec_driver_sql("PRAGMA max_page_count = 1")
+        with pytest.raises(StoreUnavailableError, match="full"):
+            store.log_batch(run, batch(params={f"p{each}": "x" * 6_000 for each in range(100)}))
+        assert dict(store.get_run(run.run_id).params) == {}
+
+
+def test_what_is_no_database(tmp_path: Path) -> None:
+    """A file with something else in it is left as it is."""
+    file = tmp_path / "notes.db"
+    file.write_text("these are notes, and not a database. " * 100)
+    error = _problem(f"sqlite:///{file}")
+    assert "file is not a database" in str(error)
+    assert not isinstance(error, StoreUnavailableError)
+    assert file.read_text().startswith("these are notes")
+
+
+def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
+    """The operating system's reason is given."""
+    (tmp_path / "file").touch()
+    with (
+        pytest.raises(StoreError, match="cannot be used"),
+        opened(f"sqlite:///{tmp_path}/file/a.db") as store,
+    ):
+        store.create_run(new_run(1))
+
+
+@pytest.mark.parametrize(
+    ("uri", "says"),
+    [
+        (f"postgresql://u:{_SECRET}@host:54x2/runs", "a port is expected"),
+        (f"postgresql://u:{_SECRET}", "a port is expected"),
+        (f"mysql://u:{_SECRET}@[::1/runs", "is not closed"),
+        (f"postgresql://u:{_SECRET}@host", "names no database"),
+        (f"postgresql://u:{_SECRET} x@host/runs", "is a space"),
+        (f"postgresql:u:{_SECRET}@host/runs", "two slashes"),
+        ("sqlite://runs.db", "three slashes are expected"),
+        ("sqlite://", "names no file"),
+        ("sqlite:///:memory:", "in memory"),
+        ("sqlite:///file:runs.db?uri=true", "names no file by its path"),
+        (f"oracle://u:{_SECRET}@host/runs", "is no URI of a database; one of sqlite, postgresql"),
+        (f"postgresql+none://u:{_SECRET}@host/runs", "leave +none out of the URI to use psycopg"),
+        (f"mysql+mysqldb://u:{_SECRET}@host/runs", "leave +mysqldb out of the URI to use pymysql"),
+    ],
+)
+def test_a_malformed_uri(uri: str, says: str) -> None:
+    """It is refused before anything is connected to; the message says where, and shows no password."""
+    with pytest.raises(StoreError) as caught:
+        SqlStore(uri)
+    assert says in str(caught.value)
+    assert _SECRET not in str(caught.value)
+
+
+def test_a_driver_that_is_not_installed() -> None:
+    """What to install is said, of the driver as of SQLAlchemy itself."""
+    code = (
+        "import sys; sys.modules[sys.argv[1]] = None\n"
+        "from runcontext.errors import StoreError\n"
+        "from runcontext.tracking.places import open_store\n"
+        "try:\n    open_store(sys.argv[2])\n"
+        "except StoreError as error:\n    print(error)"
+    )
+    for module, uri, says in (
+        ("psycopg", f"postgresql://u:{_SECRET}@host/runs", "pip install 'runcontext[postgresql]'"),
+        ("pymysql", f"mariadb://u:{_SECRET}@host/runs", "pip install 'runcontext[mysql]'"),
+        ("pyodbc", f"mssql+pyodbc://u:{_SECRET}@host/runs?driver=x", "pip install 'runcontext[mssql]'"),
+        ("sqlalchemy", "sqlite:///runs.db", "pip install 'runcontext[sql]'"),
+    ):
+        done = subprocess.run([sys.executable, "-c", code, module, uri], capture_output=True, text=True, check=True)
+        assert says in done.stdout
+        assert _SECRET not in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("uri", "shown"),
+    [
+        (f"postgresql://u:{_SECRET}@host:5432/runs", "postgresql://u:[redacted]@host:5432/runs"),
+        (
+            f"mysql+pymysql://u:{_SECRET}@host/runs?charset=utf8mb4",
+            "mysql+pymysql://u:[redacted]@host/runs?charset=utf8mb4",
+        ),
+        (f"postgresql://host/runs?user=u&password={_SECRET}", "postgresql://host/runs?user=u&password=[redacted]"),
+        (f"postgresql://host/runs?sslpassword={_SECRET}&sslmode=require", "?sslpassword=[redacted]&sslmode=require"),
+        ("sqlite:////home/me/runs.db", "sqlite:////home/me/runs.db"),
+    ],
+)
+def test_how_a_uri_is_shown(uri: str, shown: str) -> None:
+    """Without its password, wherever that stands."""
+    with opened(uri) as store:
+        assert store.uri.endswith(shown)
+        assert _SECRET not in repr(store)
+
+
+def test_threads_share_a_store(tmp_path: Path) -> None:
+    """Eight threads that use one store at once each get a connection in their turn."""
+    with opened(f"sqlite:///{tmp_path}/runs.db") as store:
+        failures: list[BaseException] = []
+
+        def work(number: int) -> None:
+            try:
+                run = store.create_run(new_run(number))
+                store.log_batch(run, batch(metrics={"m": float(number)}))
+                assert store.get_run(run.run_id).metrics["m"] == number
+            except BaseException as error:  # noqa: BLE001 - the test is to see whatever it is
+                failures.append(error)
+
+        threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
+        for each in threads:
+            each.start()
+        for each in threads:
+            each.join()
+        assert not failures
+        assert len(store.search_runs(Query())) == 8
