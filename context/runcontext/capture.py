@@ -226,7 +226,7 @@ class Capture:
         if operation == "outcomes":
             with self._lock:
                 for answer in message["answers"]:
-                    self._outcomes[answer["name"]] = answer["outcome"]
+                    self._outcomes[answer["name"]] = self._with_own_end(answer["name"], answer["outcome"])
                     self._attachments.extend(answer["attachments"])
                 self._is_kept = message["is_kept"]
             for answer in message["answers"]:
@@ -238,6 +238,13 @@ class Capture:
             self._on_found(message)
         elif operation != "ended":
             raise KeyError(operation)
+
+    def _with_own_end(self, name: str, outcome: Outcome) -> Outcome:
+        """Keep what the program itself has said at the end of the run: the companion may not have heard it yet."""
+        known = self._outcomes.get(name, outcome)
+        if resolution.is_pending_at_end(outcome) and not resolution.is_pending_at_end(known):
+            return {**outcome, "at_end": known["at_end"]}
+        return outcome
 
     def _on_found(self, message: Message) -> None:
         with self._lock:
