@@ -514,3 +514,23 @@ def test_what_nobody_will_answer_is_not_pending(run_script: RunScript) -> None:
     assert status(events, 600) is OutcomeStatus.TIMED_OUT
     # Without an ending on record, of a process that is gone.
     assert status([event for event in events if "status" not in event], 0) is OutcomeStatus.ABSENT
+
+
+def test_the_end_of_a_run_that_nobody_has_asked_about_is_soon_over(run_script: RunScript) -> None:
+    """What the companion has said before, and nobody has read until the end, is not waited for once more."""
+    finished = run_script("""
+        import json, time
+        import runcontext
+
+        seconds = []
+        for _ in range(4):
+            run = runcontext.start_run()
+            # Long enough for every answer to lie unread.
+            time.sleep(0.4)
+            began = time.perf_counter()
+            run.end()
+            seconds.append(time.perf_counter() - began)
+        print(json.dumps(seconds))
+    """)
+
+    assert min(finished.json) < 0.5
