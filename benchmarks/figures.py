@@ -13,11 +13,16 @@ from pathlib import Path
 from companion_memory import Watch
 from ground import Ground, reading
 from measures import NotMeasuredError, Reading, Row, Target, Turns, take_turns
+from servers import silent_server, tracking_server
 
 OURS = "runcontext"
 RUNS = 10_000
 FILES = 50_000
 PLUGINS = 100
+SENT_POINTS = 100_000
+MOST_SENDINGS = 5
+"""How often so many points are sent at most: it takes a quarter of a minute each time."""
+
 FIRST_PROVIDERS = ("user", "source", "git", "host", "gpu", "python")
 """What every capture has had from the first release on."""
 
@@ -133,6 +138,35 @@ def logging_rates(ground: Ground) -> Turns:
         "MLflow": lambda: ground.case("MLflow", "log_mlflow.py", theirs),
     }
     return take_turns(subjects, ground.repetitions)
+
+
+def sending_rates(ground: Ground) -> Turns:
+    """Send points of metrics to a tracking server on this machine, with runcontext and with MLflow's own client."""
+    repository = ground.repository("send")
+    try:
+        with tracking_server(ground) as url:
+            ours = {"RUNCONTEXT_TRACKING_URI": url, "RUNCONTEXT_SYNC_TIMEOUT": "300"}
+            theirs = {"MLFLOW_TRACKING_URI": url}
+            subjects: dict[str, Callable[[], Reading]] = {
+                OURS: lambda: ground.case(OURS, "send_runcontext.py", repository, variables=ours),
+                "log_batch": lambda: ground.case("MLflow", "send_batches_mlflow.py", repository, variables=theirs),
+                "log_metric": lambda: ground.case("MLflow", "send_points_mlflow.py", repository, variables=theirs),
+            }
+            return take_turns(subjects, min(ground.repetitions, MOST_SENDINGS))
+    except NotMeasuredError as error:
+        return Turns({}, dict.fromkeys((OURS, "log_batch", "log_metric"), str(error)))
+
+
+def silent_holds(ground: Ground) -> Turns:
+    """Start a run and log, with a server that accepts and never answers, and with none."""
+    repository = ground.repository("silent")
+    with silent_server() as url:
+        silent = {"RUNCONTEXT_TRACKING_URI": url, "RUNCONTEXT_SYNC_TIMEOUT": "0"}
+        subjects: dict[str, Callable[[], Reading]] = {
+            OURS: lambda: ground.case(OURS, "silent.py", repository, variables=silent),
+            "no server": lambda: ground.case(OURS, "silent.py", repository),
+        }
+        return take_turns(subjects, ground.repetitions)
 
 
 def everything(ground: Ground) -> Turns:
@@ -305,6 +339,50 @@ FIGURES = (
                 unit="/s",
                 limit=50,
                 is_minimum=True,
+            ),
+        ),
+    ),
+    Figure(
+        "rate",
+        f"{SENT_POINTS:,} metric points into a local MLflow server (its log_metric: 500, extrapolated)",
+        sending_rates,
+        (
+            Target(
+                claim="of MLflow's client's, log_batch of 1,000",
+                ours=(OURS, "rate"),
+                theirs=("log_batch", "rate"),
+                unit="/s",
+                limit=1,
+                is_minimum=True,
+            ),
+            Target(
+                claim="of MLflow's client's, log_metric",
+                ours=(OURS, "rate"),
+                theirs=("log_metric", "rate"),
+                unit="/s",
+                limit=20,
+                is_minimum=True,
+            ),
+            Target(claim="the program held to log them", ours=(OURS, "logged")),
+        ),
+    ),
+    Figure(
+        "never waits",
+        "with a server that accepts and never answers",
+        silent_holds,
+        (
+            Target(
+                claim="start_run(), of no server's",
+                ours=(OURS, "held"),
+                theirs=("no server", "held"),
+                limit=1.1,
+            ),
+            Target(
+                claim="a log_metric(), of no server's",
+                ours=(OURS, "call"),
+                theirs=("no server", "call"),
+                unit="us",
+                limit=1.1,
             ),
         ),
     ),

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.skipif(not BENCHMARKS.is_dir(), reason="the benchmarks 
 @pytest.fixture(scope="module", name="bench")
 def _bench() -> Iterator[SimpleNamespace]:
     """The benchmark's modules, which import each other as scripts of one folder do."""
-    names = ("measures", "peers", "ground", "companion_memory", "figures", "bench")
+    names = ("measures", "peers", "ground", "companion_memory", "servers", "figures", "bench")
     sys.path.insert(0, str(BENCHMARKS))
     try:
         modules: dict[str, ModuleType] = {name: importlib.import_module(name) for name in names}
