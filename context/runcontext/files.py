@@ -85,9 +85,10 @@ def copy_content(source: str, target: str) -> None:
 
 
 def is_temporary(name: str) -> bool:
-    """Say whether a file has the name of one that is not whole yet."""
-    *_, number, ending = ("", "", *name.split("."))
-    return ending == "tmp" and number.replace("-", "", 1).isdecimal()
+    """Say whether a file has the name of one that is not whole yet: ``NAME.<pid>-<thread>.tmp``."""
+    *_, numbers, ending = ("", "", *name.split("."))
+    process, _, thread = numbers.partition("-")
+    return ending == "tmp" and process.isdecimal() and thread.isdecimal()
 
 
 def _temporary(path: str) -> str:

@@ -101,6 +101,7 @@ class MLflowServer:
     environment: Mapping[str, str] = field(default_factory=dict)
     session: Session | None = None
     process: subprocess.Popen[bytes] | None = None
+    backend: str = "sqlite"
 
     @property
     def artifacts(self) -> Path:
@@ -220,6 +221,7 @@ def serve(
         shutil.copy(package.database, folder / "mlflow.db")
     server = MLflowServer(version, f"{scheme}://127.0.0.1:{port}", port, package.python, folder, 0)
     server.command, server.environment, server.session = command, {**variables, **(env or {})}, session
+    server.backend = backend
     server.start()
     return server
 

@@ -76,18 +76,25 @@ import mlflow
 client = mlflow.MlflowClient()
 experiment = client.get_experiment_by_name(sys.argv[1])
 runs = client.search_runs([experiment.experiment_id], max_results=1000) if experiment else []
+# What a server with files leaves that was killed while it made a run: not even its tags.
+stumps = [run for run in runs if not (run.data.tags or run.data.params or run.data.metrics)]
 found = []
 for run in runs:
+    if run in stumps:
+        continue
     remote_id = run.info.run_id
     points = []
     for key in run.data.metrics:
         points += [[key, each.step, each.timestamp, each.value] for each in client.get_metric_history(remote_id, key)]
-    with tempfile.TemporaryDirectory() as folder:
-        root = Path(client.download_artifacts(remote_id, "", folder))
-        files = {str(each.relative_to(root)): each.read_text() for each in root.rglob("*") if each.is_file()}
+    files = {}
+    # The client of 2.22 cannot download nothing.
+    if client.list_artifacts(remote_id):
+        with tempfile.TemporaryDirectory() as folder:
+            root = Path(client.download_artifacts(remote_id, "", folder))
+            files = {str(each.relative_to(root)): each.read_text() for each in root.rglob("*") if each.is_file()}
     status = run.info.status
     found.append([run.data.tags, run.data.params, points, {name: hash_of(files[name]) for name in files}, status])
-print(json.dumps(found))
+print(json.dumps([len(stumps), found]))
 """
 HASH = "import hashlib\ndef hash_of(text):\n    return hashlib.sha256(text.encode()).hexdigest()\n"
 
@@ -133,8 +140,8 @@ def test_nothing_is_lost_in_200_rounds(
     """The same a hundred times with each server."""
     server = private_mlflow(version, backend=backend)
     rounds = _Rounds(server, fault_proxy(server.url), program_environment, tmp_path)
-    for first in range(0, 100, 10):
-        rounds.play(10, seed=1_000 + first)
+    for first in range(0, 100, 25):
+        rounds.play(25, seed=1_000 + first)
         rounds.check()
 
 
@@ -153,6 +160,8 @@ class _Rounds:
             "RUNCONTEXT_SYNC_TIMEOUT": "1",
         }
         self._logged: dict[str, Logged] = {}
+        # A database makes a run in one transaction; files are written one after the other.
+        self._may_leave_stumps = 0
 
     def play(self, count: int, *, seed: int) -> None:
         """Play so many rounds: the server is killed in every other one, the program in two of three."""
@@ -170,7 +179,8 @@ class _Rounds:
     def check(self) -> None:
         """Compare every run with what MLflow's own client reads, and with what ours does."""
         self._proxy.heal()
-        found = self._server.ask(HASH + READ_BACK, EXPERIMENT)
+        stumps, found = self._server.ask(HASH + READ_BACK, EXPERIMENT)
+        assert stumps <= self._may_leave_stumps
         by_id: dict[str, list[Any]] = {}
         for row in found:
             by_id.setdefault(row[0]["runcontext.run_id"], []).append(row)
@@ -210,6 +220,7 @@ class _Rounds:
 
     def _kill_server(self, at_end: contextlib.ExitStack) -> None:
         self._server.kill()
+        self._may_leave_stumps += self._server.backend == "file"
         self._server.start(wait=False)
         at_end.callback(_wait_until, self._server.is_up, "the server's coming back")
 

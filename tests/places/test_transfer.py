@@ -2,25 +2,37 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import json
 import os
+import subprocess
+import sys
 import threading
+import time
 import uuid
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.places.servers_kept import clean_environment
+from tests.places.throwaway import new_site
 
+import runcontext
 from runcontext.artifacts import transfer
 from runcontext.artifacts.local import LocalRepository
-from runcontext.artifacts.manifest import Sent
-from runcontext.artifacts.progress import TransferBar
+from runcontext.artifacts.progress import TransferBar, nothing
 from runcontext.artifacts.remote import RemoteRepository
 from runcontext.artifacts.repository import ArtifactInfo
 from runcontext.errors import StoreError, StoreUnavailableError
+from runcontext.mirror import state
+from runcontext.mirror.uploads import Uploads
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
+
+    from runcontext.artifacts.repository import ArtifactRepository
+    from runcontext.tracking.store import Refusal
 
 
 class Hostile:
@@ -64,77 +76,88 @@ def entry(path: str, size: int | None = 5) -> ArtifactInfo:
     return ArtifactInfo(path, is_dir=False, size_bytes=size)
 
 
-def tree(folder: Path, count: int) -> list[tuple[str, str]]:
-    """Make files in folders; give each with its artifact path."""
-    pairs = []
-    for number in range(count):
-        path = f"{number % 3}/{number % 2}/{number}.txt"
+def tree(folder: Path, count: int) -> list[str]:
+    """Make files in folders, and give their paths below it."""
+    paths = [f"{number % 3}/{number % 2}/{number}.txt" for number in range(count)]
+    for number, path in enumerate(paths):
         file = folder / path
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(f"file {number}", encoding="utf-8")
-        pairs.append((str(file), path))
-    return pairs
+    return paths
+
+
+def upload(run_folder: Path, place: ArtifactRepository, progress: TransferBar | None = None) -> list[Refusal]:
+    """Send what is in a run's artifacts until all is there but for what is refused, which is given."""
+    uploads, refusals = Uploads(str(run_folder), progress), []
+    until = time.monotonic() + 60
+    while uploads.is_busy or uploads.unsent(with_context=False):
+        assert time.monotonic() < until
+        try:
+            refusals += uploads.advance(lambda: place, is_over=True)
+        except StoreUnavailableError:
+            continue
+    uploads.close()
+    return refusals + uploads.advance(lambda: place, is_over=True)
 
 
 def test_all_files_go_there_and_come_back(tmp_path: Path) -> None:
-    """Each is told of once, with its size and SHA-256; the folders are the same at the end."""
-    pairs = tree(tmp_path / "source", 50)
+    """The folders are the same at the end."""
+    paths = tree(tmp_path / "run" / "artifacts", 50)
     repository = LocalRepository(str(tmp_path / "place"))
-    told: list[Sent] = []
-    transfer.upload(repository, iter(pairs), on_sent=told.append)
-    assert sorted(each.path for each in told) == sorted(path for _, path in pairs)
-    assert {each.size_bytes for each in told} == {6, 7}
-    assert {len(each.sha256) for each in told} == {64}
+    assert upload(tmp_path / "run", repository) == []
     found = transfer.download(repository, None, str(tmp_path / "back"))
     assert found == str(tmp_path / "back")
-    for _, path in pairs:
-        assert (tmp_path / "back" / path).read_bytes() == (tmp_path / "source" / path).read_bytes()
+    for path in paths:
+        assert (tmp_path / "back" / path).read_bytes() == (tmp_path / "run" / "artifacts" / path).read_bytes()
 
 
-def test_what_a_manifest_lists_is_not_sent_again(tmp_path: Path) -> None:
-    """After an attempt that failed; a file that has changed since is, and a torn last line does no harm."""
-    manifest = str(tmp_path / "sent.jsonl")
-    pairs = tree(tmp_path / "source", 10)
-    bad = str(tmp_path / "bad.txt")
-    (tmp_path / "bad.txt").write_bytes(b"bad")
+def test_what_is_on_record_is_not_sent_again(tmp_path: Path) -> None:
+    """By a later sender; a file that has changed since is, and a torn last line of the record does no harm."""
+    paths = tree(tmp_path / "artifacts", 10)
     place = Hostile({})
-    with pytest.raises(StoreError, match=r"bad\.txt is refused"):
-        transfer.upload(place, [*pairs, (bad, "bad.txt")], manifest=manifest)
-    assert sorted(place.fetched) == sorted(path for _, path in pairs)
-    with open(manifest, "a", encoding="utf-8") as file:
-        file.write('{"path": "torn')
+    upload(tmp_path, place)
+    assert sorted(place.fetched) == sorted(paths)
+    with (tmp_path / state.MANIFEST_FILE).open("a", encoding="utf-8") as file:
+        file.write('["torn')
     place.fetched.clear()
-    (tmp_path / "source" / pairs[3][1]).write_text("changed", encoding="utf-8")
-    transfer.upload(place, pairs, manifest=manifest)
-    assert place.fetched == [pairs[3][1]]
+    (tmp_path / "artifacts" / paths[3]).write_text("changed", encoding="utf-8")
+    upload(tmp_path, place)
+    assert place.fetched == [paths[3]]
+
+
+def test_what_is_refused_costs_itself_only(tmp_path: Path) -> None:
+    """Each that is refused is told with the reason, every other file is there, and none is sent without end."""
+    tree(tmp_path / "artifacts", 3)
+    for name in ("bad1", "bad2"):
+        (tmp_path / "artifacts" / name).touch()
+    place = Hostile({})
+    refusals = upload(tmp_path, place)
+    assert sorted(each.key for each in refusals) == ["bad1", "bad2"]
+    assert {each.reason for each in refusals} == {"StoreError: bad1 is refused", "StoreError: bad2 is refused"}
+    assert sorted(place.fetched) == ["0/0/0.txt", "1/1/1.txt", "2/0/2.txt"]
 
 
 def test_a_busy_place_is_asked_again_as_often_as_allowed(tmp_path: Path) -> None:
-    """Once unless told otherwise: who sends runs has its own patience."""
-    pairs = tree(tmp_path / "source", 1)
+    """Once unless told otherwise."""
     with pytest.raises(StoreUnavailableError):
-        transfer.upload(Hostile({}, fails=1), pairs)
-    place = Hostile({}, fails=3)
-    transfer.upload(place, pairs, attempts=4)
-    assert place.fetched == [pairs[0][1]]
+        transfer.download(Hostile({None: [entry("x")]}, fails=1), None, str(tmp_path))
+    place = Hostile({None: [entry("x")]}, fails=3)
+    transfer.download(place, None, str(tmp_path), attempts=4)
+    assert place.fetched == ["x"]
 
 
 def test_of_several_failures_all_are_counted(tmp_path: Path) -> None:
     """The first is told, the number of all, and every other file is there."""
-    files = [str(tmp_path / name) for name in ("bad1", "good1", "bad2", "good2")]
-    for each in files:
-        with open(each, "wb"):
-            pass
-    place = Hostile({})
-    with pytest.raises(StoreError, match=r"^2 files were not sent \(hostile:\); the first: bad"):
-        transfer.upload(place, [(each, os.path.basename(each)) for each in files])
+    place = Hostile({None: [entry(each) for each in ("bad1", "good1", "bad2", "good2")]})
+    with pytest.raises(StoreError, match=r"^2 files were not downloaded \(hostile:\); the first: bad"):
+        transfer.download(place, None, str(tmp_path))
     assert sorted(place.fetched) == ["good1", "good2"]
 
 
 def test_one_file_or_folder_keeps_its_path(tmp_path: Path) -> None:
     """As MLflow's download_artifacts does; what is not there is said."""
     repository = LocalRepository(str(tmp_path / "place"))
-    transfer.upload(repository, tree(tmp_path / "source", 6))
+    tree(tmp_path / "place", 6)
     found = transfer.download(repository, "1/1/1.txt", str(tmp_path / "one"))
     assert found == str(tmp_path / "one" / "1" / "1" / "1.txt")
     assert [each.name for each in (tmp_path / "one").rglob("*.txt")] == ["1.txt"]
@@ -232,23 +255,109 @@ def test_a_short_one_and_one_in_a_pipe_show_nothing() -> None:
         assert stream.getvalue() == ""
 
 
+class Counting(TransferBar):
+    """A bar that can be asked."""
+
+    done = expected = 0
+
+    def advance(self, size_bytes: int) -> None:
+        """Count."""
+        with self._lock:
+            self.done += size_bytes
+
+    def expect(self, size_bytes: int) -> None:
+        """Count."""
+        with self._lock:
+            self.expected += size_bytes
+
+
+class Telling(Hostile):
+    """A place that tells of bytes as they come, also of an attempt that fails after it."""
+
+    reports_bytes = True
+
+    def upload_file(self, local_path: str, artifact_path: str, *, on_bytes: Callable[[int], None] = nothing) -> None:
+        on_bytes(3)
+        super().upload_file(local_path, artifact_path)
+
+
 def test_a_bar_counts_each_byte_once(tmp_path: Path) -> None:
-    """Also of files that are tried twice, and of places that say bytes as they come."""
-
-    class Counting(TransferBar):
-        done = expected = 0
-
-        def advance(self, size_bytes: int) -> None:
-            with self._lock:
-                self.done += size_bytes
-
-        def expect(self, size_bytes: int) -> None:
-            with self._lock:
-                self.expected += size_bytes
-
-    pairs = tree(tmp_path / "source", 20)
-    size = sum(os.path.getsize(file) for file, _ in pairs)
-    for place in (Hostile({}, fails=5), RemoteRepository(f"memory://{uuid.uuid4().hex}/x")):
+    """Of files that are tried twice, of places that say bytes as they come, and of what is refused none."""
+    paths = tree(tmp_path / "0" / "artifacts", 20)
+    size = sum((tmp_path / "0" / "artifacts" / path).stat().st_size for path in paths)
+    remote = RemoteRepository(f"memory://{uuid.uuid4().hex}/x")
+    places: list[ArtifactRepository] = [Hostile({}, fails=5), Telling({}, fails=5), remote]
+    for number, place in enumerate(places):
+        tree(tmp_path / str(number) / "artifacts", 20)
         bar = Counting("sending")
-        transfer.upload(place, pairs, progress=bar, attempts=6)
+        if place is not remote:
+            (tmp_path / str(number) / "artifacts" / "bad").write_text("refused", encoding="utf-8")
+        upload(tmp_path / str(number), place, bar)
         assert (bar.done, bar.expected) == (size, size)
+    bar = Counting("downloading")
+    for _ in range(2):
+        transfer.download(remote, None, str(tmp_path / "back"), progress=bar)
+    assert (bar.done, bar.expected) == (2 * size, 2 * size)
+
+
+SLOW_PLACE = """
+import os, time
+from runcontext.artifacts.local import LocalRepository
+from runcontext.tracking.folder import FolderStore
+
+class Repository(LocalRepository):
+    def upload_file(self, local_path, artifact_path):
+        until = time.monotonic() + 60
+        while not os.path.exists("go") and time.monotonic() < until:
+            time.sleep(0.02)
+        super().upload_file(local_path, artifact_path)
+
+class Store:
+    def __init__(self, uri):
+        self._store = FolderStore(uri.removeprefix("slow:"))
+
+    def artifacts(self, run):
+        return Repository(run.artifact_uri)
+
+    def __getattr__(self, name):
+        return getattr(self._store, name)
+"""
+
+
+def test_sync_shows_a_bar_on_a_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once an upload has taken a while; what goes into a pipe beside it is the same as ever."""
+    site = new_site(tmp_path / "site")
+    site.install("slow-place", SLOW_PLACE, {"runcontext.tracking_stores": {"slow": "Store"}})
+    monkeypatch.setenv("RUNCONTEXT_DISABLED", "1")
+    (tmp_path / "project").mkdir()
+    with runcontext.start_run(run_name="slow", tracking_uri=str(tmp_path / "project" / ".runcontext")) as run:
+        run.log_text("x" * 4_000_000, "weights.txt")
+    command = ["sync", run.run_id, "--tracking-uri", f"slow:{tmp_path}/there", "--json"]
+    terminal, stderr = os.openpty()
+    with subprocess.Popen(
+        [sys.executable, "-m", "runcontext", *command],
+        cwd=tmp_path / "project",
+        env={**clean_environment(tmp_path), "PYTHONPATH": str(site.folder), "TERM": "xterm", "COLUMNS": "100"},
+        stdout=subprocess.PIPE,
+        stderr=stderr,
+    ) as process:
+        os.close(stderr)
+        shown = read(terminal, until=b"0.0/4.0 MB")
+        (tmp_path / "project" / "go").touch()
+        read(terminal)
+        stdout, _ = process.communicate(timeout=60)
+    os.close(terminal)
+    assert b"sending" in shown
+    assert (process.returncode, shown.count(b"runcontext:")) == (0, 0)
+    (row,) = json.loads(stdout)["runs"]
+    assert (row["run_id"], row["status"]) == (run.run_id, "sent")
+
+
+def read(terminal: int, until: bytes | None = None) -> bytes:
+    """Give what a terminal is shown, up to some text or until nobody writes to it any more."""
+    shown = b""
+    with contextlib.suppress(OSError):
+        while (until is None or until not in shown) and (chunk := os.read(terminal, 10_000)):
+            shown += chunk
+    assert until is None or until in shown, shown
+    return shown

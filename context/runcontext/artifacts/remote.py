@@ -20,6 +20,7 @@ from runcontext.artifacts.connections import Connections
 from runcontext.artifacts.content import Content, Digest, Hasher, measured
 from runcontext.artifacts.failures import Meaning, meaning_of, reason_of, retry_after_seconds
 from runcontext.artifacts.paths import checked_folder, checked_path
+from runcontext.artifacts.progress import nothing
 from runcontext.artifacts.ranged import BLOCK_BYTES, blocks, discard, resumed
 from runcontext.artifacts.repository import ArtifactInfo
 from runcontext.artifacts.schemes import SCHEMES, open_files, scheme_of
@@ -51,10 +52,6 @@ _ADVICE = {
     Meaning.MISSING: "; make the bucket or the folder first, or correct the URI",
     Meaning.UNTRUSTED: "; the other side is not who it should be, or nobody has said that it is",
 }
-
-
-def nothing(_bytes: int) -> None:
-    """Take a number of bytes, and do nothing about it."""
 
 
 class RemoteRepository:

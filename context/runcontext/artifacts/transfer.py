@@ -1,25 +1,24 @@
-"""Many files on their way at once, to or from any place: what is there already is left, one failure stops no other.
+"""Files on their way to or from any place: one that is sent, or many that are fetched at once, each counted on a bar.
 
-A download never writes out of its folder, whatever a place lists.
+Of many, what is there already is left, and one failure stops no other. A download never writes out of its folder,
+whatever a place lists.
 """
 
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from runcontext.artifacts.content import measured
-from runcontext.artifacts.manifest import Manifest, Sent
 from runcontext.artifacts.paths import checked_folder, checked_path
-from runcontext.artifacts.progress import TransferBar
-from runcontext.artifacts.repository import ArtifactInfo
 from runcontext.errors import StoreError, StoreUnavailableError
 
 if TYPE_CHECKING:
-    from runcontext.artifacts.repository import ArtifactRepository
+    from runcontext.artifacts.progress import TransferBar
+    from runcontext.artifacts.repository import ArtifactInfo, ArtifactRepository
 
     T = TypeVar("T")
 
@@ -31,46 +30,33 @@ _DEEPEST = 64
 """No run has folders so deep; a place that lists some is in a circle."""
 
 
-def upload(
+def send(
     repository: ArtifactRepository,
-    files: Iterable[tuple[str, str]],
+    local_path: str,
+    artifact_path: str,
     *,
-    workers: int = WORKERS,
-    on_sent: Callable[[Sent], None] | None = None,
-    manifest: str | None = None,
+    size_bytes: int,
     progress: TransferBar | None = None,
-    attempts: int = 1,
 ) -> None:
-    """Send files, several at once; when it returns, all are there.
+    """Send one file, its bytes told to a bar: as they go where the place can tell, else at its end.
 
     Args:
         repository: where to.
-        files: local path and artifact path of each; they are taken as they come, not all at once.
-        workers: how many at once.
-        on_sent: called for each file that is there, from any thread, one at a time per file.
-        manifest: a file that says what earlier attempts have sent, and is added to: what is in it with the same size
-            and SHA-256 is not sent again.
+        local_path: the file.
+        artifact_path: where there.
+        size_bytes: how many the bar is to expect; they are taken back if the file was not sent.
         progress: a bar to move.
-        attempts: how often each file is tried while its place cannot be reached.
 
     Raises:
-        StoreError: some were not sent, each of the others was; the first one's error, which tells how many there are.
+        StoreError: as the repository does; whatever else it raises comes through too.
     """
-    record = Manifest(manifest)
-
-    def send(pair: tuple[str, str]) -> None:
-        local_path, artifact_path = pair
-        content = measured(local_path)
-        sent = Sent(artifact_path, content.size, content.sha256)
-        if not record.has(sent):
-            count = _Count(repository, progress)
-            count.expect(content.size)
-            count.tried(lambda told: repository.upload_file(local_path, artifact_path, **told), attempts, content.size)
-            record.add(sent)
-        if on_sent is not None:
-            on_sent(sent)
-
-    _each(send, files, workers, "sent", repository)
+    count = _Count(repository, size_bytes, progress)
+    count.expect(size_bytes)
+    try:
+        count.attempt(lambda told: repository.upload_file(local_path, artifact_path, **told))
+    except BaseException:
+        count.expect(-size_bytes)
+        raise
 
 
 def download(
@@ -103,16 +89,15 @@ def download(
 
     def fetch(info: ArtifactInfo) -> None:
         target = _target(root, info, repository)
-        count = _Count(repository, progress)
-        size = info.size_bytes or 0
+        count = _Count(repository, info.size_bytes or 0, progress)
         if _tried(lambda: _is_there(repository, info, target), attempts):
-            count(size)
+            count.finish()
             return
-        count.tried(lambda told: repository.download_file(info.path, target, **told), attempts, size)
+        _tried(lambda: count.attempt(lambda told: repository.download_file(info.path, target, **told)), attempts)
         _check_size(repository, info, target)
 
     os.makedirs(root, exist_ok=True)
-    _each(fetch, found, workers, "downloaded", repository)
+    _each(fetch, found, workers, repository)
     return os.path.join(root, *wanted.split("/")) if wanted else root
 
 
@@ -179,29 +164,35 @@ def _check_size(repository: ArtifactRepository, info: ArtifactInfo, target: str)
 class _Count:
     """Moves a bar by one file's bytes, and back again where an attempt has failed."""
 
-    def __init__(self, repository: ArtifactRepository, progress: TransferBar | None) -> None:
+    def __init__(self, repository: ArtifactRepository, size_bytes: int, progress: TransferBar | None) -> None:
         self._progress = progress
-        self._reports = getattr(repository, "reports_bytes", False)
+        self._reports = progress is not None and getattr(repository, "reports_bytes", False)
+        self._size = size_bytes
         self._done = 0
-
-    def __call__(self, size_bytes: int) -> None:
-        self._done += size_bytes
-        if self._progress is not None:
-            self._progress.advance(size_bytes)
+        self._lock = threading.Lock()
 
     def expect(self, size_bytes: int) -> None:
         if self._progress is not None:
             self._progress.expect(size_bytes)
 
-    def tried(self, call: Callable[[dict[str, Any]], None], attempts: int, size_bytes: int) -> None:
+    def attempt(self, call: Callable[[dict[str, Any]], None]) -> None:
         """Call something, with whom to tell of bytes where it can tell."""
+        try:
+            call({"on_bytes": self._advance} if self._reports else {})
+        except BaseException:
+            self._advance(-self._done)
+            raise
+        self.finish()
 
-        def anew() -> None:
-            self(-self._done)
-            call({"on_bytes": self} if self._reports else {})
+    def finish(self) -> None:
+        """Count the whole file as done."""
+        self._advance(self._size - self._done)
 
-        _tried(anew, attempts)
-        self(size_bytes - self._done)
+    def _advance(self, size_bytes: int) -> None:
+        with self._lock:
+            self._done += size_bytes
+        if self._progress is not None:
+            self._progress.advance(size_bytes)
 
 
 def _tried(call: Callable[[], T], attempts: int) -> T:
@@ -216,9 +207,7 @@ def _tried(call: Callable[[], T], attempts: int) -> T:
     return call()
 
 
-def _each(
-    work: Callable[[T], None], items: Iterable[T], workers: int, done: str, repository: ArtifactRepository
-) -> None:
+def _each(work: Callable[[T], None], items: Iterable[T], workers: int, repository: ArtifactRepository) -> None:
     """Do the same with each, several at once; an error of one is raised when all others are done."""
     errors: list[StoreError] = []
     with ThreadPoolExecutor(workers, thread_name_prefix="runcontext-transfer") as pool:
@@ -234,7 +223,7 @@ def _each(
             pool.shutdown(wait=False, cancel_futures=True)
             raise
     if len(errors) > 1:
-        message = f"{len(errors)} files were not {done} ({repository.uri}); the first: {errors[0]}"
+        message = f"{len(errors)} files were not downloaded ({repository.uri}); the first: {errors[0]}"
         raise type(errors[0])(message) from errors[0]
     if errors:
         raise errors[0]

@@ -19,25 +19,15 @@ if TYPE_CHECKING:
     import argparse
 
     from runcontext.mirror.syncing import Synced
+    from runcontext.tracking.local import LocalStore
 
 _UNSENT = 1
 
 
 def main(options: argparse.Namespace) -> int:
     """Send the runs; the exit status is 1 where something is still to be sent."""
-    from runcontext.mirror.syncing import Syncing
-
     store, elsewhere = fluent.current_destination(options.tracking_uri)
-    syncing = Syncing(store, [] if elsewhere is None else [elsewhere])
-    if options.run is None:
-        run_ids = syncing.pending()
-    else:
-        run_ids = syncing.with_ancestors(reading.find_run(store, options.run).run_id)
-    done = []
-    for each in syncing.run(run_ids, elsewhere):
-        done.append(each)
-        if each.status == "failed":
-            cli.complain(f"run {each.run_id[-SHORT_ID_DIGITS:]} {each.run_name}: {each.reason}")
+    done = _sent(store, elsewhere, options.run)
     if options.json:
         output.print_json({"schema": output.SCHEMA, "runs": [asdict(each) for each in done]})
     elif done:
@@ -45,6 +35,21 @@ def main(options: argparse.Namespace) -> int:
     else:
         cli.complain(f"every run in {store.path} is where it goes")
     return _UNSENT if any(each.status == "failed" for each in done) else 0
+
+
+def _sent(store: LocalStore, elsewhere: str | None, run: str | None) -> list[Synced]:
+    from runcontext.artifacts.progress import TransferBar
+    from runcontext.mirror.syncing import Syncing
+
+    done = []
+    with TransferBar("sending") as bar:
+        syncing = Syncing(store, [] if elsewhere is None else [elsewhere], progress=bar)
+        run_ids = syncing.pending() if run is None else syncing.with_ancestors(reading.find_run(store, run).run_id)
+        for each in syncing.run(run_ids, elsewhere):
+            done.append(each)
+            if each.status == "failed":
+                cli.complain(f"run {each.run_id[-SHORT_ID_DIGITS:]} {each.run_name}: {each.reason}")
+    return done
 
 
 def _table(done: list[Synced]) -> Table:

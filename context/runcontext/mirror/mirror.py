@@ -23,6 +23,7 @@ from runcontext.tracking.store import Batch, NewRun, Refusal, RunUpdate, StoredR
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
+    from runcontext.artifacts.progress import TransferBar
     from runcontext.tracking.store import TrackingStore
 
 _MOST_REFUSALS = 1_000
@@ -38,6 +39,7 @@ class Mirror:
         place: the tracking URI that named it, without credentials: by it a later sender knows the place again.
         artifact_uri: where the user wants artifacts kept where the store leaves that open.
         default_experiment: gives the id of the store's experiment for a run whose user named none.
+        progress: a bar that artifacts move on their way, where somebody looks on.
     """
 
     def __init__(
@@ -48,6 +50,7 @@ class Mirror:
         *,
         artifact_uri: str | None = None,
         default_experiment: Callable[[], str | None] | None = None,
+        progress: TransferBar | None = None,
     ) -> None:
         """Take up what an earlier sender left; nothing is sent yet.
 
@@ -72,7 +75,7 @@ class Mirror:
         self._attempted = 0 if self.state.under_way is None else self.state.under_way["last"]
         self._taken = 0
         self._stored: StoredRun | None = None
-        self._uploads = Uploads(folder)
+        self._uploads = Uploads(folder, progress)
         self._merged: dict[str, int] = {}
         self._is_changed = False
 
@@ -89,7 +92,15 @@ class Mirror:
     @property
     def is_caught_up(self) -> bool:
         """Whether all that there is by now is there, of a run that goes on too."""
-        return not (state.unsent_bytes(self.folder, self.state) or self._uploads.unsent(with_context=self._is_over()))
+        if self._uploads.is_busy or state.unsent_bytes(self.folder, self.state):
+            return False
+        return not self._uploads.unsent(with_context=self._is_over())
+
+    @property
+    def progress(self) -> tuple[object, ...]:
+        """What changes whenever the place has taken something more."""
+        known = self.state
+        return known.remote_id, known.sequence, known.status, self._uploads.count, self._stored is None
 
     def step(self) -> bool:
         """Do the next things that are to be done, and say whether the place has all of the run now.

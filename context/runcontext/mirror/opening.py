@@ -11,6 +11,7 @@ from runcontext.resolution import describe_error
 from runcontext.settings import current_settings
 
 if TYPE_CHECKING:
+    from runcontext.artifacts.progress import TransferBar
     from runcontext.tracking.store import TrackingStore
 
 
@@ -31,9 +32,11 @@ def opened(uri: str) -> TrackingStore:
         raise StoreError(message) from error
 
 
-def taken_up(folder: str, store: TrackingStore, place: str) -> Mirror:
+def taken_up(folder: str, store: TrackingStore, place: str, progress: TransferBar | None = None) -> Mirror:
     """Take up the run in ``folder``, as the settings of this moment want it kept; raises StoreError as ``Mirror``."""
     from runcontext.tracking.default_experiment import default_experiment
 
     artifact_uri = current_settings().artifact_uri
-    return Mirror(folder, store, place, artifact_uri=artifact_uri, default_experiment=default_experiment)
+    return Mirror(
+        folder, store, place, artifact_uri=artifact_uri, default_experiment=default_experiment, progress=progress
+    )

@@ -29,6 +29,9 @@ _ENDING_SECONDS = 0.02
 _SETTLED_SECONDS = 1.0
 """How often a run is looked at that goes on, that somebody waits for, and that is there whole."""
 
+_QUIET_SECONDS = 30.0
+"""After so long with nothing to send, the connection is given back: a database has only so many."""
+
 _LATE_FACTS_SECONDS = 90.0
 """How long a run that is there whole is still looked at: longer than any provider is waited for after its end."""
 
@@ -52,6 +55,7 @@ class _Job:
         self.folder = folder
         self.lock = Lock(folder)
         self.mirror: Mirror | None = None
+        self.progress: tuple[object, ...] = ()
         self.is_ending = False
         self.failures = 0
         self.due = 0.0
@@ -104,6 +108,7 @@ class _Sender:
         logging.getLogger("runcontext").addHandler(self._ear)
         self._jobs: dict[str, _Job] = {}
         self._stores: dict[str, TrackingStore] = {}
+        self._used_at: dict[str, float] = {}
 
     @property
     def is_wanted(self) -> bool:
@@ -119,7 +124,16 @@ class _Sender:
         for job in list(self._jobs.values()):
             if job.due <= time.monotonic() and self._channel.is_open:
                 self._attempt(job)
+        self._close_what_is_quiet()
         self._channel.flush()
+
+    def _close_what_is_quiet(self) -> None:
+        now = time.monotonic()
+        for uri, used_at in list(self._used_at.items()):
+            if now - used_at > _QUIET_SECONDS:
+                # A closed one connects again when it is used.
+                self._stores[uri].close()
+                del self._used_at[uri]
 
     def _hear(self, message: Message) -> None:
         if message["op"] == "hurry":
@@ -151,6 +165,9 @@ class _Sender:
         is_whole = job.mirror.step()
         job.failures = 0
         now = time.monotonic()
+        if job.mirror.progress != job.progress:
+            job.progress = job.mirror.progress
+            self._used_at[job.uri] = now
         job.whole_since = (job.whole_since or now) if is_whole else None
         if is_whole:
             job.due = now + _SETTLED_SECONDS

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 
 from runcontext import codec
-from runcontext.files import replace_file
+from runcontext.files import is_temporary, replace_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -202,17 +202,9 @@ def _artifacts(root: str, below: str) -> list[tuple[str, int, int]]:
         try:
             if entry.is_dir(follow_symlinks=False):
                 found += _artifacts(root, path)
-            elif entry.is_file(follow_symlinks=False) and not _is_temporary(entry.name):
+            elif entry.is_file(follow_symlinks=False) and not is_temporary(entry.name):
                 state = entry.stat()
                 found.append((path, state.st_size, state.st_mtime_ns))
         except OSError:
             continue
     return found
-
-
-def _is_temporary(name: str) -> bool:
-    """Say whether a file is one that ``files.replace_file`` or a copy has not finished: ``NAME.<pid>-<thread>.tmp``."""
-    if not name.endswith(".tmp"):
-        return False
-    numbers = name.removesuffix(".tmp").rpartition(".")[2].split("-")
-    return len(numbers) == 2 and all(each.isdecimal() for each in numbers)  # noqa: PLR2004 - process and thread

@@ -13,12 +13,14 @@ from runcontext.mirror import state
 from runcontext.mirror.lock import Lock
 from runcontext.mirror.opening import opened, taken_up
 from runcontext.record import RunStatus
-from runcontext.redaction import MARK, redact_url
+from runcontext.redaction import MARK, redact_text, redact_url
+from runcontext.resolution import describe_error
 from runcontext.tracking import reading
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    from runcontext.artifacts.progress import TransferBar
     from runcontext.mirror.mirror import Mirror
     from runcontext.tracking.local import LocalStore
     from runcontext.tracking.store import TrackingStore
@@ -54,13 +56,22 @@ class Syncing:
     Args:
         store: the local store.
         uris: tracking URIs with their credentials, of which runs' own have none.
+        progress: a bar that artifacts move on their way.
         sleep: what waits before another attempt.
     """
 
-    def __init__(self, store: LocalStore, uris: Iterable[str], *, sleep: Callable[[float], None] = time.sleep) -> None:
+    def __init__(
+        self,
+        store: LocalStore,
+        uris: Iterable[str],
+        *,
+        progress: TransferBar | None = None,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
         """Send nothing yet."""
         self._store = store
         self._whole_uris = {redact_url(uri): uri for uri in uris}
+        self._progress = progress
         self._sleep = sleep
         self._stores: dict[str, TrackingStore] = {}
         self._unreachable: dict[str, str] = {}
@@ -96,9 +107,10 @@ class Syncing:
             status = self._send(folder, shown)
             found = state.read(folder)
             return Synced(run_id, name, shown, status, url=None if found is None else found.url)
-        except (StoreError, OSError) as error:
-            state.note_error(folder, shown, str(error), is_given_up=not isinstance(error, StoreUnavailableError))
-            return Synced(run_id, name, shown, "failed", str(error))
+        except Exception as error:  # noqa: BLE001 - a fault of a plugin's or of a file costs this run's sending only
+            reason = str(error) if isinstance(error, StoreError) else describe_error(error)
+            state.note_error(folder, shown, reason, is_given_up=not isinstance(error, StoreUnavailableError))
+            return Synced(run_id, name, shown, "failed", redact_text(reason))
         finally:
             lock.release()
 
@@ -112,7 +124,7 @@ class Syncing:
         return True
 
     def _send(self, folder: str, shown: str) -> str:
-        mirror = taken_up(folder, self._opened(shown), shown)
+        mirror = taken_up(folder, self._opened(shown), shown, self._progress)
         try:
             while True:
                 if self._step(mirror, shown):
@@ -125,21 +137,23 @@ class Syncing:
             mirror.close()
 
     def _step(self, mirror: Mirror, shown: str) -> bool:
-        """Do one step, again and again where the place cannot be reached; other runs do not wait for it anew."""
+        """Do one step, again and again while the place takes nothing; other runs do not wait for it anew."""
         if shown in self._unreachable:
             raise StoreUnavailableError(self._unreachable[shown])
-        for pause in _PAUSES_SECONDS:
+        pauses = list(_PAUSES_SECONDS)
+        while True:
+            before = mirror.progress
             try:
                 return mirror.step()
             except StoreUnavailableError as error:
+                if mirror.progress != before:
+                    pauses = list(_PAUSES_SECONDS)
+                elif not pauses:
+                    self._unreachable[shown] = str(error)
+                    raise
                 log.warn_once(f"{error}; it is tried again {len(_PAUSES_SECONDS)} times")
                 asked = error.retry_after_seconds
-                self._sleep(pause if asked is None else min(asked, _LONGEST_PAUSE_SECONDS))
-        try:
-            return mirror.step()
-        except StoreUnavailableError as error:
-            self._unreachable[shown] = str(error)
-            raise
+                self._sleep(pauses.pop(0) if asked is None else min(asked, _LONGEST_PAUSE_SECONDS))
 
     def _opened(self, shown: str) -> TrackingStore:
         if not shown:

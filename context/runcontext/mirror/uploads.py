@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from runcontext import codec
+from runcontext.artifacts import transfer
 from runcontext.errors import StoreUnavailableError
 from runcontext.files import replace_file
 from runcontext.mirror import state
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
     from typing import TypeAlias
 
+    from runcontext.artifacts.progress import TransferBar
     from runcontext.artifacts.repository import ArtifactRepository
 
     Artifact: TypeAlias = tuple[str, int, int]
@@ -39,11 +41,13 @@ class Uploads:
 
     Args:
         folder: the run's folder.
+        progress: a bar to move, where somebody looks on.
     """
 
-    def __init__(self, folder: str) -> None:
+    def __init__(self, folder: str, progress: TransferBar | None = None) -> None:
         """Take up what an earlier sender put on record."""
         self._folder = folder
+        self._progress = progress
         self._sent = state.manifest(folder)
         self._under_way: dict[Artifact, Future[None]] = {}
         self._refused: set[Artifact] = set()
@@ -51,6 +55,11 @@ class Uploads:
         self._repository: ArtifactRepository | None = None
         self._pool: ThreadPoolExecutor | None = None
         self._look_at = 0.0
+
+    @property
+    def count(self) -> int:
+        """How many artifacts are there."""
+        return len(self._sent)
 
     @property
     def is_busy(self) -> bool:
@@ -97,9 +106,11 @@ class Uploads:
             self._repository = repository()
         if self._pool is None:
             self._pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="runcontext-upload")
-        path = artifact[0]
+        path, size, _ = artifact
         file = os.path.join(self._folder, _CONTEXT_FILE) if path == CONTEXT_ARTIFACT else self._file(path)
-        self._under_way[artifact] = self._pool.submit(self._repository.upload_file, file, path)
+        self._under_way[artifact] = self._pool.submit(
+            transfer.send, self._repository, file, path, size_bytes=size, progress=self._progress
+        )
 
     def _file(self, path: str) -> str:
         return os.path.join(self._folder, "artifacts", *path.split("/"))

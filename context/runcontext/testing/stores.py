@@ -375,11 +375,14 @@ class TrackingStoreContract:
         assert (tmp_path / "back.txt").read_text(encoding="utf-8") == "content"
         repository.close()
 
-    def test_it_can_be_closed_twice(self, opened: Callable[[], TrackingStore]) -> None:
-        """Closing lets go, and again does no harm; one that was never used can be closed too."""
+    def test_it_can_be_closed_and_used_again(self, opened: Callable[[], TrackingStore]) -> None:
+        """Closing lets go, and again does no harm; a later call makes new connections, as after a long silence."""
         store = opened()
         store.close()
         store.close()
+        made = store.create_run(new_run("closed"))
+        store.close()
+        assert store.create_run(new_run("closed", run_id=made.run_id)).remote_id == made.remote_id
 
     # --- what the tests are made of ---------------------------------------------------------------------------------
 

@@ -205,5 +205,5 @@ class TrackingStore(Protocol):
         ...
 
     def close(self) -> None:
-        """Let go of connections."""
+        """Let go of connections; a later call makes new ones."""
         ...
