@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import textwrap
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import psutil
@@ -21,7 +23,6 @@ from runcontext.tracking.local import LocalStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
-    from pathlib import Path
 
     from runcontext.record import Context, RunRecord
 
@@ -134,23 +135,39 @@ class InstallPlugin(Protocol):
         ...
 
 
-@pytest.fixture
-def project(tmp_path: Path) -> Path:
-    """Give a project's folder: its own repository with one commit, and no configuration of anybody's."""
-    folder = tmp_path / "project"
+@pytest.fixture(scope="session")
+def first_commit(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give a folder for projects to be copied from, which nobody works in: a repository with one commit."""
+    place = tmp_path_factory.mktemp("first-commit")
+    folder = place / "project"
     folder.mkdir()
     (folder / "data.txt").write_text("1\n", encoding="utf-8")
     (folder / ".gitignore").write_text("script*.py\n", encoding="utf-8")
     git = ["git", "-c", "user.name=A", "-c", "user.email=a@example.org", "-c", "init.defaultBranch=main"]
-    for words in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "first"]):
-        subprocess.run([*git, *words], cwd=folder, check=True, env=_clean_environment(tmp_path))
+    for words in (["init", "-q", "--template="], ["add", "."], ["commit", "-q", "-m", "first"]):
+        subprocess.run([*git, *words], cwd=folder, check=True, env=_clean_environment(place))
     return folder
+
+
+@pytest.fixture
+def project(tmp_path: Path, first_commit: Path) -> Path:
+    """Give a project's folder: its own repository with one commit, and no configuration of anybody's."""
+    return Path(shutil.copytree(first_commit, tmp_path / "project"))
 
 
 @pytest.fixture
 def environment(tmp_path: Path) -> dict[str, str]:
     """Give the environment that scripts run in: no setting of ours or git's, and folders of this test's own."""
     return _clean_environment(tmp_path)
+
+
+@pytest.fixture
+def quick(environment: dict[str, str]) -> None:
+    """Leave out the built-in providers that take most of a capture's time, for promises that are not about facts.
+
+    A test that is about them as well sets RUNCONTEXT_PROVIDERS itself; empty is all of them.
+    """
+    environment["RUNCONTEXT_PROVIDERS"] = "-git,-gpu,-python"
 
 
 @pytest.fixture
@@ -202,7 +219,10 @@ def start_script(tmp_path: Path, project: Path, environment: dict[str, str]) -> 
         name: str = "script.py",
     ) -> subprocess.Popen[str]:
         script = project / name
-        script.write_text(textwrap.dedent(source), encoding="utf-8")
+        # Another process of this test may be about to read it: it is never there half written.
+        new = tmp_path / f"{name}.new"
+        new.write_text(textwrap.dedent(source), encoding="utf-8")
+        new.replace(script)
         process = subprocess.Popen(
             [python, *options, str(script), *args],
             cwd=cwd or project,
@@ -260,10 +280,23 @@ def companions() -> Callable[[int], list[psutil.Process]]:
 
 
 @pytest.fixture
+def has_ended() -> Callable[[int], bool]:
+    """Give the function that says whether the process with this pid has ended, collected by its parent or not."""
+
+    def has(pid: int) -> bool:
+        try:
+            return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+        except psutil.NoSuchProcess:
+            return True
+
+    return has
+
+
+@pytest.fixture
 def wait_until() -> Callable[..., None]:
     """Give the function that waits until a condition holds, and fails the test where it never does."""
 
-    def wait(condition: Callable[[], object], seconds: float = 15.0, what: str = "the condition") -> None:
+    def wait(condition: Callable[[], object], seconds: float = 60.0, what: str = "the condition") -> None:
         until = time.monotonic() + seconds
         while not condition():
             assert time.monotonic() < until, f"{what} did not come true within {seconds:g} s"

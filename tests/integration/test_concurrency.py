@@ -299,7 +299,7 @@ def test_forks_while_threads_log_and_capture(run_script: RunScript) -> None:
         stop.set()
         for thread in threads: thread.join()
     """
-    finished = run_script(source, env={"RUNCONTEXT_PROVIDERS": "user,host"}, timeout=40)
+    finished = run_script(source, env={"RUNCONTEXT_PROVIDERS": "user,host"}, timeout=100)
     assert sum(run.run_name == "child" and run.status == "FINISHED" for run in finished.runs) == 20
     assert len(finished.runs) == 23
 
@@ -365,7 +365,8 @@ def test_programs_at_once(start_script: StartScript, project: Path) -> None:
     source = (
         "import runcontext\nwith runcontext.start_run() as run:\n    run.log_param('pid', __import__('os').getpid())\n"
     )
-    started = [start_script(source, name=f"script{number}.py") for number in range(6)]
+    variables = {"RUNCONTEXT_PROVIDERS": "user,source,git"}
+    started = [start_script(source, env=variables, name=f"script{number}.py") for number in range(6)]
     for each in started:
         out, err = each.communicate()
         assert (each.returncode, out, err) == (0, "", "")

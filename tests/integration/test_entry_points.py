@@ -61,6 +61,7 @@ def calls(environment: Mapping[str, str]) -> list[str]:
 # --- the cache -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("quick")
 def test_scan_is_remembered_until_something_is_installed(
     tmp_path: Path, run_script: RunScript, install_plugin: InstallPlugin
 ) -> None:
@@ -83,6 +84,7 @@ def test_scan_is_remembered_until_something_is_installed(
 @pytest.mark.parametrize(
     "content", ["", "{", "[]", '{"schema": 1}', '{"entry_points": [{"odd": 1}], "path": [], "states": []}']
 )
+@pytest.mark.usefixtures("quick")
 def test_broken_cache_is_scanned_anew(
     tmp_path: Path, run_script: RunScript, install_plugin: InstallPlugin, content: str
 ) -> None:
@@ -95,6 +97,7 @@ def test_broken_cache_is_scanned_anew(
     assert "first" in run_script(PROGRAM).json
 
 
+@pytest.mark.usefixtures("quick")
 def test_cache_that_cannot_be_written_costs_time_only(
     tmp_path: Path, run_script: RunScript, install_plugin: InstallPlugin
 ) -> None:
@@ -144,6 +147,7 @@ def test_names_are_made_unique(run_script: RunScript, install_plugin: InstallPlu
     assert "mlflow.source.git.commit" in outcomes["git"].tags
 
 
+@pytest.mark.usefixtures("quick")
 def test_two_names_with_one_variable_are_reported(run_script: RunScript, install_plugin: InstallPlugin) -> None:
     """Names that give the same toggle are named in a warning, and the toggle switches both."""
     install_plugin("my-plugin", PLUGIN, distribution="one")
@@ -155,6 +159,7 @@ def test_two_names_with_one_variable_are_reported(run_script: RunScript, install
     assert newest(found).outcomes["my.plugin"].status is OutcomeStatus.DISABLED
 
 
+@pytest.mark.usefixtures("quick")
 def test_same_object_runs_once(
     run_script: RunScript, install_plugin: InstallPlugin, environment: dict[str, str]
 ) -> None:
@@ -172,6 +177,7 @@ def test_same_object_runs_once(
     assert calls(environment) == ["mlflow", "mlflow"]
 
 
+@pytest.mark.usefixtures("quick")
 def test_mlflow_plugin_runs_and_our_own_bridge_does_not(run_script: RunScript, install_plugin: InstallPlugin) -> None:
     """An entry point of MLflow's group is a provider here; runcontext's own in that group is not run by runcontext."""
     install_plugin("theirs", PLUGIN, group="mlflow.run_context_provider")
@@ -229,8 +235,17 @@ SWITCHES: dict[str, tuple[dict[str, str], str, set[str], str]] = {
 }
 
 
-@pytest.mark.parametrize("companion", ["0", "1"])
-@pytest.mark.parametrize("case", SWITCHES)
+# Where there is no companion the same code decides, in the program; what may differ there is who looks for plugins.
+IN_THREADS = ("a plugin off", "all off", "all but one off", "empty is unset", "all off in the file")
+
+
+@pytest.mark.parametrize(
+    ("case", "companion"),
+    [
+        *((case, "1") for case in SWITCHES),
+        *(pytest.param(case, "0", marks=[] if case in IN_THREADS else pytest.mark.slow) for case in SWITCHES),
+    ],
+)
 def test_switches(
     project: Path, run_script: RunScript, install_plugin: InstallPlugin, case: str, companion: str
 ) -> None:
@@ -270,6 +285,7 @@ def test_unusable_variables_warn(run_script: RunScript) -> None:
     assert newest(found).outcomes["git"].status is OutcomeStatus.CAPTURED
 
 
+@pytest.mark.usefixtures("quick")
 def test_unusable_keys_warn(project: Path, run_script: RunScript, install_plugin: InstallPlugin) -> None:
     """The same for [tool.runcontext]: the key, the value, what is accepted; an unknown key is named too."""
     install_plugin("mine", PLUGIN)
@@ -305,6 +321,7 @@ def test_unknown_name_in_the_list_warns(run_script: RunScript) -> None:
 
 @pytest.mark.parametrize("companion", ["0", "1"])
 @pytest.mark.parametrize("place", ["variable", "file"])
+@pytest.mark.usefixtures("quick")
 def test_extra_providers(project: Path, run_script: RunScript, place: str, companion: str) -> None:
     """A module beside the script is a provider by one variable or one key, called like its class or as one says."""
     source = "class {0}:\n    def in_context(self): return True\n    def tags(self): return {{'{0}': 'there'}}\n"

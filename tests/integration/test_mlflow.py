@@ -311,6 +311,7 @@ def test_threads_children_and_resumed_runs(run_mlflow: Callable[..., Finished]) 
     assert is_unchanged
 
 
+@pytest.mark.slow
 def test_without_a_companion_the_tags_are_the_same(run_mlflow: Callable[..., Finished]) -> None:
     """Where no companion may be started, its providers run in threads."""
     finished = run_mlflow("print(json.dumps(tags_of_new_run()))", env={"RUNCONTEXT_COMPANION": "0"})
@@ -318,6 +319,7 @@ def test_without_a_companion_the_tags_are_the_same(run_mlflow: Callable[..., Fin
     assert set(FACTS) <= set(finished.json)
 
 
+@pytest.mark.slow
 def test_what_a_run_costs(run_mlflow: Callable[..., Finished], capsys: pytest.CaptureFixture[str]) -> None:
     """A second run in the process costs its thread a few milliseconds of work, and waits for a warm companion.
 

@@ -6,7 +6,6 @@ import os
 import textwrap
 from typing import TYPE_CHECKING
 
-import psutil
 import pytest
 
 from runcontext.record import OutcomeStatus
@@ -15,10 +14,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
 
+    import psutil
     from tests.integration.conftest import Finished, InstallPlugin, RunScript
 
     from runcontext.record import Context, Outcome
 
+pytestmark = pytest.mark.usefixtures("quick")
 both_placements = pytest.mark.parametrize("placement", ["companion", "thread"])
 
 PROGRAM = """
@@ -44,7 +45,10 @@ HEALTHY = """
             return {"healthy": "yes"}
 """
 
-DEADLINE_SECONDS = 5.0
+DEADLINE_SECONDS = 4.0
+
+ALL = {"RUNCONTEXT_PROVIDERS": ""}
+"""Every built-in provider beside the bad ones, those too that ``quick`` leaves out."""
 
 
 def body(lines: str, *, before: str = "", after: str = 'return {"culprit": "there"}') -> str:
@@ -96,14 +100,22 @@ def place(project: Path, names: Iterable[str], placement: str) -> None:
 
 
 def assert_others_answered(context: Context) -> None:
-    """Check that the built-in providers and the healthy plugin said what they always say."""
-    for name in ("user", "source", "git", "host", "python", "healthy"):
+    """Check that the healthy plugin and the built-in providers that take little time said what they always say."""
+    for name in ("user", "source", "host", "healthy"):
+        outcome = context.outcomes[name]
+        assert outcome.status is OutcomeStatus.CAPTURED, (name, outcome)
+    assert context.tags["healthy"] == "yes"
+    assert context.tags["host.name"]
+
+
+def assert_all_others_answered(context: Context) -> None:
+    """Check that every built-in provider did, where none was left out."""
+    assert_others_answered(context)
+    for name in ("git", "python"):
         outcome = context.outcomes[name]
         assert outcome.status is OutcomeStatus.CAPTURED, (name, outcome)
     assert context.outcomes["gpu"].status in (OutcomeStatus.CAPTURED, OutcomeStatus.ABSENT)
-    assert context.tags["healthy"] == "yes"
     assert len(context.tags["mlflow.source.git.commit"]) == 40
-    assert context.tags["host.name"]
 
 
 def culprit(found: Finished) -> Outcome:
@@ -226,10 +238,10 @@ def test_plugins_that_raise_cost_themselves_only(
         install_plugin(name, RAISING[case][0], target=RAISING[case][1] or "Provider")
     install_plugin("healthy", HEALTHY)
     place(project, names, placement)
-    found = run_script(PROGRAM)
+    found = run_script(PROGRAM, env=ALL)
     assert found.run.status == "FINISHED"
     assert found.run.params == {"before": "1", "after": "2"}
-    assert_others_answered(found.context)
+    assert_all_others_answered(found.context)
     for name, case in names.items():
         _, _, kind, words = RAISING[case]
         outcome = found.context.outcomes[name]
@@ -349,12 +361,12 @@ def test_values_that_no_store_can_hold_are_stated(beside: Misbehaving, placement
 
 @both_placements
 def test_long_value_is_cut_in_tags_and_whole_on_record(beside: Misbehaving, placement: str) -> None:
-    """10 MB of text: the tag says that it was cut, and context.json holds all of it."""
-    found = beside(body("", after='return {"long": "x" * 10_000_000}'), placement=placement)
+    """5 MB of text, more than is received at once: the tag says that it was cut, and context.json holds all of it."""
+    found = beside(body("", after='return {"long": "x" * 5_000_000}'), placement=placement)
     tag = found.context.tags["long"]
     assert len(tag) == 8_000
-    assert tag.endswith("[cut: 10,000,000 characters in all]")
-    assert len(culprit(found).tags["long"]) == 10_000_000
+    assert tag.endswith("[cut: 5,000,000 characters in all]")
+    assert len(culprit(found).tags["long"]) == 5_000_000
 
 
 @both_placements
@@ -390,12 +402,16 @@ def test_endless_mapping_ends(beside: Misbehaving, case: str, placement: str) ->
     assert len(outcome.tags) <= 1_000
 
 
+LATELY = f"time.sleep({DEADLINE_SECONDS - 1.5})"
+"""What is busy when the deadline comes need not have been all the time."""
+
 HANGING = {
     "sleeps": (body("time.sleep(1_000)", before="import time"), "both"),
     "waits for a lock": (body("a = threading.Lock(); a.acquire(); a.acquire()", before="import threading"), "both"),
-    "spins": (body("while True: pass"), "both"),
+    "spins": (body(f"{LATELY}\nwhile True: pass", before="import time"), "both"),
     "spins against exceptions": (
-        body("""
+        body(f"""
+        {LATELY}
         for attempt in range(3):
             try:
                 while True: pass
@@ -460,7 +476,7 @@ def test_plugins_that_hang_are_waited_for_until_the_deadline_only(
     install_plugin("healthy", HEALTHY)
     place(project, names, placement)
     found = run_script(PROGRAM, env={"RUNCONTEXT_TIMEOUT": str(DEADLINE_SECONDS)})
-    assert DEADLINE_SECONDS - 0.1 < found.json["waited"] < DEADLINE_SECONDS + 2.0
+    assert DEADLINE_SECONDS - 0.1 < found.json["waited"] < DEADLINE_SECONDS + 10.0
     assert found.run.params == {"before": "1", "after": "2"}
     assert_others_answered(found.context)
     for name, case in names.items():
@@ -469,7 +485,7 @@ def test_plugins_that_hang_are_waited_for_until_the_deadline_only(
         assert outcome.placement == placement
         assert f"{DEADLINE_SECONDS:g} s" in (outcome.reason or ""), (case, outcome)
         assert f"provider {name!r} timed out: " in found.stderr
-    wait_until(lambda: not companions(found.pid), 10.0, "the end of the companion")
+    wait_until(lambda: not companions(found.pid), 15.0, "the end of the companion")
 
 
 def test_endless_loop_in_a_thread_is_ended_after_the_deadline(beside: Misbehaving) -> None:
@@ -498,7 +514,7 @@ def test_own_timeout_of_a_provider_is_its_limit(beside: Misbehaving, placement: 
         "class Provider:", "class Provider:\n    timeout = 0.5\n"
     )
     found = beside(source, placement=placement)
-    assert found.json["waited"] < 10
+    assert found.json["waited"] < 25
     assert culprit(found).status is OutcomeStatus.TIMED_OUT
     assert "0.5 s" in (culprit(found).reason or "")
 
@@ -515,7 +531,7 @@ def test_limit_in_pyproject_wins_over_the_providers_own(
     table = f'[tool.runcontext.providers.culprit]\ntimeout = 0.5\nplacement = "{placement}"\n'
     (project / "pyproject.toml").write_text(table, encoding="utf-8")
     found = run_script(PROGRAM)
-    assert found.json["waited"] < 10
+    assert found.json["waited"] < 25
     assert "0.5 s" in (culprit(found).reason or "")
 
 
@@ -560,7 +576,7 @@ def test_plugin_that_ends_its_process_costs_itself_only(
     assert outcome.status in (OutcomeStatus.FAILED, OutcomeStatus.TIMED_OUT) or not words
     assert words in (outcome.reason or "")
     assert found.json["unchanged"]
-    wait_until(lambda: not companions(found.pid), 5.0, "the end of the companion")
+    wait_until(lambda: not companions(found.pid), 15.0, "the end of the companion")
 
 
 def test_companion_keeps_surroundings_apart(beside: Misbehaving) -> None:
@@ -639,7 +655,7 @@ def test_plugin_that_leaves_a_thread_behind_in_the_companion(
     lines = f"threading.Thread(target=time.sleep, args=(1_000,), daemon={daemon}).start()"
     found = beside(body(lines, before="import threading, time"))
     assert culprit(found).tags == {"culprit": "there"}
-    wait_until(lambda: not companions(found.pid), 5.0, "the end of the companion")
+    wait_until(lambda: not companions(found.pid), 15.0, "the end of the companion")
 
 
 def test_plugin_that_leaves_a_thread_behind_in_the_program(beside: Misbehaving) -> None:
@@ -651,7 +667,11 @@ def test_plugin_that_leaves_a_thread_behind_in_the_program(beside: Misbehaving) 
 
 @pytest.mark.parametrize("hangs", [False, True])
 def test_child_of_a_plugin_ends_with_its_worker(
-    beside: Misbehaving, project: Path, wait_until: Callable[..., None], hangs: bool
+    beside: Misbehaving,
+    project: Path,
+    has_ended: Callable[[int], bool],
+    wait_until: Callable[..., None],
+    hangs: bool,
 ) -> None:
     """A process that a plugin started and left behind is ended: at once, or when its plugin's time is over."""
     lines = f"""
@@ -664,28 +684,31 @@ def test_child_of_a_plugin_ends_with_its_worker(
         body(lines, before="import subprocess, time").replace("class Provider:", "class Provider:\n    timeout = 5\n")
     )
     pid = int((project / "child.pid").read_text())
-    wait_until(lambda: not psutil.pid_exists(pid), 5.0, "the end of the child")
+    wait_until(lambda: has_ended(pid), 15.0, "the end of the child")
 
 
-def test_hundred_hanging_plugins_hold_nobody(
+@pytest.mark.parametrize(("count", "deadline"), [(25, 4.0), pytest.param(100, 8.0, marks=pytest.mark.slow)])
+def test_many_hanging_plugins_hold_nobody(
     project: Path,
     run_script: RunScript,
     install_plugin: InstallPlugin,
     companions: Callable[[int], list[psutil.Process]],
     wait_until: Callable[..., None],
+    count: int,
+    deadline: float,
 ) -> None:
-    """100 plugins that sleep for ever: the built-ins and a healthy plugin behind them answer within the deadline."""
-    for number in range(100):
+    """25 or 100 plugins that sleep for ever: built-ins and a healthy plugin behind them answer within the deadline."""
+    for number in range(count):
         install_plugin(f"hanging{number}", body("time.sleep(1_000)", before="import time"))
     install_plugin("healthy", HEALTHY)
     install_plugin("zealous", HEALTHY.replace("healthy", "zealous"))
-    found = run_script(PROGRAM, env={"RUNCONTEXT_TIMEOUT": "8"})
-    assert found.json["waited"] < 10
-    assert_others_answered(found.context)
+    found = run_script(PROGRAM, env={**ALL, "RUNCONTEXT_TIMEOUT": str(deadline)})
+    assert found.json["waited"] < deadline + 10
+    assert_all_others_answered(found.context)
     assert found.context.tags["zealous"] == "yes"
-    hanging = [found.context.outcomes[f"hanging{number}"] for number in range(100)]
+    hanging = [found.context.outcomes[f"hanging{number}"] for number in range(count)]
     assert {each.status for each in hanging} == {OutcomeStatus.TIMED_OUT}
-    wait_until(lambda: not companions(found.pid), 10.0, "the end of the companion")
+    wait_until(lambda: not companions(found.pid), 15.0, "the end of the companion")
     assert project.is_dir()
 
 

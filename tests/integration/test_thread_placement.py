@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from tests.integration.conftest import InstallPlugin, RunScript
 
+pytestmark = pytest.mark.usefixtures("quick")
+
 SEEING = """
     import os, threading
 

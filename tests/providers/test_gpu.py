@@ -620,7 +620,7 @@ def test_hanging_call_costs_the_gpu_facts_only(stub_folder: Path) -> None:
     assert hanging.others == healthy.others
     assert (hanging.outcomes["gpu"].status, hanging.outcomes["gpu"].tags) == ("timed_out", {})
     assert "4 s" in str(hanging.outcomes["gpu"].reason)
-    assert hanging.seconds < IMPATIENT + 2
+    assert hanging.seconds < IMPATIENT + 15
 
 
 def test_crashing_call_costs_the_gpu_facts_only(stub_folder: Path) -> None:

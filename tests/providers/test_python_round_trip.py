@@ -34,7 +34,9 @@ def has_recent_pip() -> bool:
         return False
 
 
+# Two virtual environments, and what pip builds and installs into them: by make slow.
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.skipif(not has_recent_pip(), reason="no pip of 24.1 or newer, which reads git+file: addresses"),
     pytest.mark.skipif(shutil.which("git") is None, reason="there is no git"),
 ]
