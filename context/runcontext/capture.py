@@ -241,9 +241,9 @@ class Capture:
 
     def _with_own_end(self, name: str, outcome: Outcome) -> Outcome:
         """Keep what the program itself has said at the end of the run: the companion may not have heard it yet."""
-        known = self._outcomes.get(name, outcome)
-        if resolution.is_pending_at_end(outcome) and not resolution.is_pending_at_end(known):
-            return {**outcome, "at_end": known["at_end"]}
+        said = self._outcomes.get(name, outcome)["at_end"]
+        if resolution.is_pending_at_end(outcome) and said is not None and said["status"] != "pending":
+            return {**outcome, "at_end": said}
         return outcome
 
     def _on_found(self, message: Message) -> None:

@@ -143,7 +143,7 @@ def test_tracking_uris(uri: str, expected: str) -> None:
 )
 def test_uris_that_name_no_folder(uri: str) -> None:
     """Other schemes raise, and no password is in what they say."""
-    with pytest.raises(StoreError, match="runs are kept in folders") as raised:
+    with pytest.raises(StoreError, match="a path or a file: URI is expected here") as raised:
         LocalStore.at(uri, "/srv")
     assert "hunter2" not in str(raised.value)
 

@@ -177,7 +177,7 @@ def test_a_place_that_is_away_costs_one_line_and_nothing_is_lost(
     here = local_run(project)
     name = f"run {here.run_id[-8:]} sent"
     assert line.startswith(f"{name}: 202 events and ")
-    assert line.endswith(f"still to be sent to {place.uri} (the place is away); `runcontext sync` sends it")
+    assert line.endswith(f"still to be sent to {place.uri}: the place is away; `runcontext sync` sends it")
     assert here.is_mirrored is False
     place.does("")
     # The companion may have been faster.
@@ -395,7 +395,7 @@ def test_ls_and_show_say_what_is_sent(run_script: RunScript, place: Place) -> No
 
     assert run_script(command, args=["ls"]).stdout.split("\t")[-1] == "no\n"
     shown = run_script(command, args=["show", "latest"]).stdout
-    assert f"run\tgoes to\t{place.uri}\n" in shown
+    assert f"run\ttracking URI\t{place.uri}\n" in shown
     assert "(the place refuses); `runcontext sync` sends it" in shown
     place.does("")
     run_script(command, args=["sync"])

@@ -382,7 +382,8 @@ def test_newest_first(tmp_path: Path) -> None:
         with runcontext.start_run(
             run_name=str(number), experiment_name=f"e{number % 2}", tracking_uri=store, providers=[]
         ):
-            pass
+            # Of runs that start in one millisecond none is the newer.
+            time.sleep(0.002)
     found = runcontext.search_runs(tracking_uri=store)
     assert [run.run_name for run in found] == ["5", "4", "3", "2", "1", "0"]
     assert [run.run_name for run in runcontext.search_runs(["e1"], max_results=2, tracking_uri=store)] == ["5", "3"]

@@ -133,7 +133,7 @@ def test_what_is_refused_costs_itself_only(tmp_path: Path) -> None:
     place = Hostile({})
     refusals = upload(tmp_path, place)
     assert sorted(each.key for each in refusals) == ["bad1", "bad2"]
-    assert {each.reason for each in refusals} == {"StoreError: bad1 is refused", "StoreError: bad2 is refused"}
+    assert {each.reason for each in refusals} == {"bad1 is refused", "bad2 is refused"}
     assert sorted(place.fetched) == ["0/0/0.txt", "1/1/1.txt", "2/0/2.txt"]
 
 

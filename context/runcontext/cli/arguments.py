@@ -75,7 +75,7 @@ killed. What is there already is not sent again. Credentials are not kept with a
 RUNCONTEXT_TRACKING_URI or --tracking-uri, of MLflow's variables, or of the place's own client.
 """
 _PIPED_SYNC = """\
-In a pipe the fields are: the last 8 digits of the id, name, status (sent, so far, busy, failed), and where the run is.
+In a pipe the fields are: the last 8 digits of the id, name, status (sent, running, busy, failed), and where the run is.
 Exit status 1 where something is still to be sent.
 """
 _DOWNLOAD = """\

@@ -97,10 +97,10 @@ class _Local:
             return []
         rest = state.unsent(folder, found)
         why = f" ({found.error})" if found is not None and found.error else ""
-        rows = [("goes to", uri), ("sent", f"no: {rest}{why}; `runcontext sync` sends it" if rest else "yes")]
+        rows = [("tracking URI", uri), ("sent", f"no: {rest}{why}; `runcontext sync` sends it" if rest else "yes")]
         if found is not None:
-            rows += [("there", found.remote_id or ""), ("page", found.url or "")]
-            rows += [("refused there", f"{each['kind']} {each['key']}: {each['reason']}") for each in found.refusals]
+            rows += [("remote id", found.remote_id or ""), ("URL", found.url or "")]
+            rows += [("refused", f"{each['kind']} {each['key']}: {each['reason']}") for each in found.refusals]
         return rows
 
 
@@ -149,7 +149,7 @@ class _Elsewhere:
             return []
 
     def sending(self, run: RunRecord) -> list[tuple[str, str]]:
-        return [("page", run.url or "")]
+        return [("URL", run.url or "")]
 
     def _artifacts(self, run: RunRecord) -> Any:
         from runcontext.tracking.store import StoredRun

@@ -1,4 +1,7 @@
-"""The companion's part in sending runs: it starts the process that does, hands on what it is told, and sees it out."""
+"""The companion's part in sending runs: it starts the processes that do, tells them which, and sees them out.
+
+A process for each place, so that one that never answers holds no other.
+"""
 
 from __future__ import annotations
 
@@ -20,64 +23,133 @@ _SERVER = "runcontext.mirror.process"
 _LEAST_PATIENCE_SECONDS = 10.0
 """How long it goes on at least when the program is gone: whoever waits for nothing loses nothing by that."""
 
+_FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.1, 30.0
+"""How long a process that died is left alone before another takes over: twice as long each time."""
+
 
 class Mirroring:
-    """The process that sends this program's runs, from the first run on that is to be sent.
+    """The processes that send this program's runs, from the first run on that is to be sent.
 
     Args:
-        own_descriptors: gives the companion's descriptors that it is not to inherit.
+        descriptors: gives the companion's descriptors that they are not to inherit.
     """
 
-    def __init__(self, own_descriptors: Callable[[], Iterable[int]]) -> None:
+    def __init__(self, descriptors: Callable[[], Iterable[int]]) -> None:
         """Start nothing yet."""
-        self._own_descriptors = own_descriptors
-        self._channel: wire.Channel | None = None
-        self._pid = 0
-        self._unsettled: set[str] = set()
-        self._patience_seconds = 0.0
+        self._descriptors = descriptors
+        self._senders: dict[str, _Sender] = {}
+        self._patience_seconds = _LEAST_PATIENCE_SECONDS
         self._until: float | None = None
 
     @property
-    def descriptor(self) -> int | None:
-        """The descriptor to wait on, None where there is none."""
-        return self._channel.descriptor if self._channel is not None and self._channel.is_open else None
+    def descriptors(self) -> list[int]:
+        """The descriptors to wait on."""
+        found = [sender.descriptor for sender in self._senders.values()]
+        return [each for each in found if each is not None]
 
     @property
     def is_busy(self) -> bool:
-        """Whether the companion is to stay for it: something is still to be sent, and there is time."""
-        if not self._unsettled or self.descriptor is None:
+        """Whether the companion is to stay for them: something is still to be sent, and there is time."""
+        if not any(sender.unsettled for sender in self._senders.values()):
             return False
         return self._until is None or time.monotonic() < self._until
 
     def ask(self, message: Message, patience_seconds: float) -> None:
         """Have a run sent; ``patience_seconds`` is how long its end waits for that."""
-        if self.descriptor is None:
-            self._start()
-        if self._channel is not None:
-            self._patience_seconds = max(patience_seconds, _LEAST_PATIENCE_SECONDS)
-            self._unsettled.add(message["folder"])
-            self._channel.send(message)
+        self._patience_seconds = max(patience_seconds, _LEAST_PATIENCE_SECONDS)
+        sender = self._senders.setdefault(message["uri"], _Sender())
+        sender.ask(message, self._descriptors)
 
     def hear(self) -> None:
-        """Take what it says."""
-        if self._channel is None:
-            return
-        for message in self._channel.receive():
-            change = self._unsettled.discard if message.get("is_settled") else self._unsettled.add
-            change(str(message.get("folder")))
-        self._channel.flush()
+        """Take what they say, and replace who has died."""
+        for sender in self._senders.values():
+            sender.hear(self._descriptors)
 
     def hurry(self) -> None:
         """Have the rest sent now: the program is gone, and nothing waits for longer than its end would have."""
         self._until = time.monotonic() + self._patience_seconds
+        self.look_again()
+
+    def look_again(self) -> None:
+        """Have them look at every run once more: something may have been added at its end."""
+        for sender in self._senders.values():
+            sender.look_again()
+
+    def end(self) -> None:
+        """See them out: what they have not sent is on record as such."""
+        for sender in self._senders.values():
+            sender.end()
+
+
+class _Sender:
+    """One place's process, what it was told, and which of that is not yet there."""
+
+    def __init__(self) -> None:
+        self._channel: wire.Channel | None = None
+        self._pid = 0
+        self._told: dict[str, Message] = {}
+        self.unsettled: set[str] = set()
+        self._deaths = 0
+        self._start_at = 0.0
+
+    @property
+    def descriptor(self) -> int | None:
+        return self._channel.descriptor if self._channel is not None and self._channel.is_open else None
+
+    def ask(self, message: Message, descriptors: Callable[[], Iterable[int]]) -> None:
+        self._told[message["folder"]] = message
+        self.unsettled.add(message["folder"])
+        if self.descriptor is None:
+            self._start_at = 0.0
+            self._start(descriptors)
+        elif self._channel is not None:
+            self._channel.send(message)
+
+    def hear(self, descriptors: Callable[[], Iterable[int]]) -> None:
         if self._channel is not None:
+            for message in self._channel.receive():
+                self._deaths = 0
+                self._note(str(message.get("folder")), is_settled=bool(message.get("is_settled")))
+            self._channel.flush()
+            if not self._channel.is_open:
+                self._bury()
+        if self._channel is None and self.unsettled:
+            self._start(descriptors)
+
+    def look_again(self) -> None:
+        if self._channel is not None and self._told:
+            self.unsettled.update(self._told)
             self._channel.send({"op": "hurry"})
 
     def end(self) -> None:
-        """See it out: what it has not sent is on record as such."""
-        if self._channel is None:
+        if self._channel is not None:
+            self._channel.close()
+            self._bury()
+
+    def _note(self, folder: str, *, is_settled: bool) -> None:
+        if folder not in self._told:
             return
-        self._channel.close()
+        if not is_settled:
+            self.unsettled.add(folder)
+            return
+        self.unsettled.discard(folder)
+        if self._told[folder]["is_ending"]:
+            del self._told[folder]
+
+    def _start(self, descriptors: Callable[[], Iterable[int]]) -> None:
+        if time.monotonic() < self._start_at:
+            return
+        found = fork_child(_SERVER, (), descriptors())
+        if found is None:
+            self._start_at = time.monotonic() + _LONGEST_PAUSE_SECONDS
+            return
+        self._pid, descriptor = found
+        self._channel = wire.Channel(descriptor)
+        for message in self._told.values():
+            self._channel.send(message)
+
+    def _bury(self) -> None:
+        self._channel = None
         for kill in (os.killpg, os.kill):
             try:
                 kill(self._pid, signal.SIGKILL)
@@ -86,11 +158,7 @@ class Mirroring:
         try:
             os.waitpid(self._pid, 0)
         except ChildProcessError:
-            return
-
-    def _start(self) -> None:
-        found = fork_child(_SERVER, (), self._own_descriptors())
-        if found is None:
-            return
-        self._pid, descriptor = found
-        self._channel = wire.Channel(descriptor)
+            pass
+        self._deaths += 1
+        pause = min(_LONGEST_PAUSE_SECONDS, _FIRST_PAUSE_SECONDS * 2 ** min(self._deaths, 16))
+        self._start_at = time.monotonic() + pause

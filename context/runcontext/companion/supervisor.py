@@ -61,10 +61,11 @@ class Supervisor:
         self._environment = {**_without_toggles(dict(os.environ)), **MARK}
         self._idle_since = time.monotonic()
         self._is_widowed = False
+        self._has_looked_again = False
 
     def _own_descriptors(self) -> list[int]:
         own = [self._caller.descriptor] if self._caller.is_open else []
-        return [*own, *(each for each in (self._death, self._mirroring.descriptor) if each is not None)]
+        return [*own, *self._mirroring.descriptors, *([] if self._death is None else [self._death])]
 
     def _all_descriptors(self) -> list[int]:
         channels = [worker.channel for worker in self._workforce.workers]
@@ -103,8 +104,13 @@ class Supervisor:
     def _is_done(self) -> bool:
         now = time.monotonic()
         if self._is_widowed:
-            is_heard = all(each.is_complete or now > each.finishes_by for each in self._captures.values())
-            return is_heard and not self._mirroring.is_busy
+            if not all(each.is_complete or now > each.finishes_by for each in self._captures.values()):
+                return False
+            if not self._has_looked_again:
+                # What came last is to be sent too.
+                self._has_looked_again = True
+                self._mirroring.look_again()
+            return not self._mirroring.is_busy
         is_idle = not self._captures and not self._mirroring.is_busy
         if not is_idle:
             self._idle_since = now
@@ -116,8 +122,8 @@ class Supervisor:
             poll.register(self._caller.descriptor, select.POLLIN | (select.POLLOUT if self._caller.has_unsent else 0))
         if self._death is not None and not self._is_widowed:
             poll.register(self._death, select.POLLIN)
-        if self._mirroring.descriptor is not None:
-            poll.register(self._mirroring.descriptor, select.POLLIN)
+        for descriptor in self._mirroring.descriptors:
+            poll.register(descriptor, select.POLLIN)
         for worker in self._workforce.workers:
             if worker.channel.is_open:
                 poll.register(worker.channel.descriptor, select.POLLIN)

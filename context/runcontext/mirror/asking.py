@@ -54,11 +54,13 @@ class Link:
         """Have the rest sent now, wait for that as long as the user allows, and say what is still to be sent."""
         if self._settings.offline:
             return
+        asked_at = time.time_ns() // 1_000_000
         self._ask(is_ending=True)
         if not waits:
             return
         seconds = self._settings.sync_timeout_seconds
-        found = self._waited(min(_AGAIN_SECONDS, seconds) if self._uri in _in_vain else seconds, self._is_settled)
+        seconds = min(_AGAIN_SECONDS, seconds) if self._uri in _in_vain else seconds
+        found = self._waited(seconds, lambda found: self._is_settled(found, asked_at))
         if self._is_all_sent(found):
             _in_vain.discard(self._uri)
         else:
@@ -86,8 +88,9 @@ class Link:
                 }
             )
 
-    def _is_settled(self, found: MirrorState) -> bool:
-        return found.is_given_up or self._is_all_sent(found)
+    def _is_settled(self, found: MirrorState, asked_at: int) -> bool:
+        # What was given up before this was asked is tried once more.
+        return (found.is_given_up and found.error_at >= asked_at) or self._is_all_sent(found)
 
     def _is_all_sent(self, found: MirrorState | None) -> bool:
         return not state.unsent(self._folder, found, is_over=self._is_owner)
@@ -118,13 +121,20 @@ class Link:
         shown = redact_url(self._uri)
         rest = state.unsent(self._folder, found, is_over=self._is_owner)
         if rest:
-            why = f" ({found.error})" if found is not None and found.error else ""
-            log.warn_once(f"run {name}: {rest} still to be sent to {shown}{why}; `runcontext sync` sends it")
+            log.warn_once(f"run {name}: {rest} {_still_to_be_sent(shown, found)}")
         elif found is not None and found.refusals:
             first = found.refusals[0]
             count = len(found.refusals)
             others = f", and {count - 1:,} more" if count > 1 else ""
             log.warn_once(
-                f"run {name}: {shown} does not take {first['kind']} {first['key']!r}: {first['reason']}{others};"
+                f"run {name}: {first['kind']} {first['key']!r} was refused at {shown}: {first['reason']}{others};"
                 " the run's folder has all of it"
             )
+
+
+def _still_to_be_sent(shown: str, found: MirrorState | None) -> str:
+    if found is None or not found.error:
+        return f"still to be sent to {shown}; `runcontext sync` sends it"
+    where = "" if shown in found.error else f" to {shown}"
+    then = "after that, `runcontext sync`" if found.is_given_up else "`runcontext sync`"
+    return f"still to be sent{where}: {found.error}; {then} sends it"

@@ -8,10 +8,11 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from runcontext import codec
+from runcontext.errors import StoreUnavailableError
 from runcontext.mirror import state
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
 NO_EVENT: Mapping[str, Any] = MappingProxyType({"t": 0})
 MOST_BYTES = 4 * 1024 * 1024
@@ -37,6 +38,9 @@ def new_entries(
         offsets: how far each journal has been taken, in bytes.
         until: how far to read at most, of each journal that is named; None for all that is there.
         most_bytes: how much of each journal is read at most, where ``until`` is not given.
+
+    Raises:
+        StoreUnavailableError: a journal cannot be read, or one is gone of which ``until`` speaks.
     """
     found: list[Entry] = []
     for journal, size in state.journal_sizes(folder).items():
@@ -45,7 +49,20 @@ def new_entries(
         if end > start:
             found += _entries(folder, journal, start, end)
     found.sort(key=lambda entry: entry.event["t"])
+    if until is not None:
+        _check_whole(folder, found, offsets, until)
     return found
+
+
+def _check_whole(folder: str, found: Iterable[Entry], offsets: Mapping[str, int], until: Mapping[str, int]) -> None:
+    """See that all is there that was there before: what is sent again must be what was sent."""
+    ends = dict(offsets)
+    for entry in found:
+        ends[entry.journal] = max(entry.end, ends.get(entry.journal, 0))
+    missing = [journal for journal, end in until.items() if ends.get(journal, 0) < end]
+    if missing:
+        message = f"the journal {missing[0]} of the run in {folder} is not as long any more as it was when it was sent"
+        raise StoreUnavailableError(message)
 
 
 def tag_events(folder: str, until: Mapping[str, int]) -> list[Mapping[str, Any]]:
@@ -59,23 +76,22 @@ def tag_events(folder: str, until: Mapping[str, int]) -> list[Mapping[str, Any]]
 
 
 def _entries(folder: str, journal: str, start: int, end: int, *, words: tuple[bytes, ...] = ()) -> Iterator[Entry]:
+    """Give what begins between two offsets, as far as it is whole; an event may be longer than what lies between."""
+    at = start
     try:
         with open(os.path.join(folder, "events", journal), "rb") as file:
             file.seek(start)
-            content = file.read(end - start)
-            if b"\n" not in content:
-                # A single event may be longer than what is read at a time.
-                content += file.readline()
-    except OSError:
-        return
-    at = start
-    for line in content.splitlines(keepends=True):
-        if not line.endswith(b"\n") and not state.is_whole(line):
-            # Still being written, or its writer was killed in mid-write.
-            return
-        at += len(line)
-        if not words or any(word in line for word in words):
-            yield Entry(_event(line), journal, at)
+            while at < end:
+                line = file.readline()
+                if not line or (not line.endswith(b"\n") and not state.is_whole(line)):
+                    # Still being written, or its writer was killed in mid-write.
+                    return
+                at += len(line)
+                if not words or any(word in line for word in words):
+                    yield Entry(_event(line), journal, at)
+    except OSError as error:
+        message = f"the journal {journal} of the run in {folder} cannot be read: {error}"
+        raise StoreUnavailableError(message) from error
 
 
 def _event(line: bytes) -> Mapping[str, Any]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from dataclasses import astuple
 from typing import TYPE_CHECKING, Any
 
 from runcontext.errors import StoreError, StoreUnavailableError
@@ -18,7 +19,7 @@ from runcontext.record import RunStatus
 from runcontext.redaction import redact_text, redact_url
 from runcontext.resolution import cut
 from runcontext.tracking import local, reading
-from runcontext.tracking.store import Batch, NewRun, Refusal, RunUpdate, StoredRun
+from runcontext.tracking.store import Batch, BatchLimits, NewRun, Refusal, RunUpdate, StoredRun
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -26,8 +27,13 @@ if TYPE_CHECKING:
     from runcontext.artifacts.progress import TransferBar
     from runcontext.tracking.store import TrackingStore
 
+ARTIFACT = "artifact"
 _MOST_REFUSALS = 1_000
 _HASH_DIGITS = 16
+
+
+class ParentNotThereError(StoreUnavailableError):
+    """A run whose parent is still to be made at the place: it comes after it."""
 
 
 class Mirror:
@@ -92,7 +98,7 @@ class Mirror:
     @property
     def is_caught_up(self) -> bool:
         """Whether all that there is by now is there, of a run that goes on too."""
-        if self._uploads.is_busy or state.unsent_bytes(self.folder, self.state):
+        if self._uploads.is_busy or self._uploads.problem or state.unsent_bytes(self.folder, self.state):
             return False
         return not self._uploads.unsent(with_context=self._is_over())
 
@@ -112,21 +118,25 @@ class Mirror:
         # After an error that somebody put on record.
         self._is_changed = self.state.error is not None
         self.state.error, self.state.is_given_up = None, False
+        context = state.context_files(self.folder)
         stored = self._stored or self._create()
         self._send_events(stored)
         self._send_tags(stored)
-        self._refused(self._uploads.advance(lambda: self._store.artifacts(stored), is_over=self._is_over()))
+        self._send_artifacts(stored)
         is_complete = self._send_status(stored) and self.is_caught_up
-        if is_complete != self.state.is_complete:
-            self.state.is_complete = is_complete
+        if is_complete != self.state.is_complete or (is_complete and context != self.state.context):
+            self.state.is_complete, self.state.context = is_complete, context
             self._is_changed = True
         if self._is_changed:
             self._keep()
+        if self._uploads.problem is not None and self._is_over():
+            # How the run ended is there nevertheless.
+            raise StoreError(self._uploads.problem)
         return is_complete
 
     def note_error(self, reason: str, *, is_given_up: bool) -> None:
         """Put on record why nothing goes on; a folder that cannot be written costs the record."""
-        self.state.error, self.state.is_given_up, self.state.is_complete = redact_text(reason), is_given_up, False
+        self.state.note_error(redact_text(reason), is_given_up=is_given_up)
         self._note()
 
     def note_warnings(self, warnings: Iterable[str]) -> None:
@@ -188,9 +198,10 @@ class Mirror:
         found = state.read(folder)
         if found is not None and found.uri == self._place and found.remote_id is not None:
             return found.remote_id
-        if found is None and _destination(folder) == self._place:
+        is_given_up = found is not None and (found.is_given_up or found.uri != self._place)
+        if not is_given_up and _destination(folder) == self._place:
             message = f"run {self.run_id} waits for its parent {parent} to be made at {self._place}"
-            raise StoreUnavailableError(message)
+            raise ParentNotThereError(message)
         return None
 
     # --- events and tags ----------------------------------------------------------------------------------------
@@ -201,26 +212,30 @@ class Mirror:
             until = None if under_way is None else under_way["until"]
             entries = feed.new_entries(self.folder, self.state.offsets, until)
             if not entries:
-                if under_way is not None:
-                    # Somebody has deleted a journal: what was under way cannot be made again.
-                    self.state.under_way = None
                 return
-            portion = list(batches.of_entries(entries, self._store.limits))
+            # What is sent again is cut as it was, whatever the store takes by now.
+            limits = self._store.limits if under_way is None else BatchLimits(*under_way["limits"])
+            portion = list(batches.of_entries(entries, limits))
             if under_way is None:
-                self._begin(entries, len(portion))
+                self._begin(entries, len(portion), limits)
             self._send(stored, portion)
             self._note_taken(entries)
 
-    def _begin(self, entries: Iterable[feed.Entry], count: int) -> None:
+    def _begin(self, entries: Iterable[feed.Entry], count: int, limits: BatchLimits) -> None:
         until: dict[str, int] = {}
         for entry in entries:
             until[entry.journal] = max(entry.end, until.get(entry.journal, 0))
-        if count:
-            first = self.state.sequence + 1
-            self.state.under_way = {"until": until, "first": first, "last": first + count - 1}
-            self._keep()
-        else:
+        if not count:
             self.state.under_way = {"until": until, "first": 0, "last": self.state.sequence}
+            return
+        first = self.state.sequence + 1
+        self.state.under_way = {"until": until, "first": first, "last": first + count - 1, "limits": astuple(limits)}
+        try:
+            self._keep()
+        except StoreUnavailableError:
+            # What is not on record must not be sent: whoever comes next would use its numbers again.
+            self.state.under_way = None
+            raise
 
     def _send(self, stored: StoredRun, portion: Iterable[Batch]) -> None:
         assert self.state.under_way is not None  # noqa: S101 - it has just begun
@@ -278,12 +293,21 @@ class Mirror:
     def _cut_tags(self, tags: Mapping[str, str]) -> dict[str, str]:
         return {key: cut(value, self._store.limits.tag_characters) for key, value in tags.items()}
 
+    def _send_artifacts(self, stored: StoredRun) -> None:
+        refusals = self._uploads.advance(lambda: self._store.artifacts(stored), is_over=self._is_over())
+        self._refused(refusals)
+        arrived = self._uploads.arrived()
+        left = [each for each in self.state.refusals if each["kind"] != ARTIFACT or each["key"] not in arrived]
+        if len(left) < len(self.state.refusals):
+            self.state.refusals = left
+            self._is_changed = True
+
     def _refused(self, refusals: Iterable[Refusal]) -> None:
         for each in refusals:
             row = {"kind": each.kind, "key": each.key, "reason": redact_text(each.reason)}
-            if row not in self.state.refusals and len(self.state.refusals) < _MOST_REFUSALS:
-                self.state.refusals.append(row)
-                self._is_changed = True
+            others = [known for known in self.state.refusals if (known["kind"], known["key"]) != (each.kind, each.key)]
+            self.state.refusals = [*others, row][:_MOST_REFUSALS]
+            self._is_changed = True
 
     # --- how it stands ------------------------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""Sends the runs of one program: a process beside it, which the companion starts with the first run to be sent.
+"""Sends the runs of one program to one place: a process beside it, started with the first run that goes there.
 
 It is a process of its own, since a client blocks: a server that never answers holds nothing but this.
 """
@@ -15,6 +15,7 @@ from runcontext.companion.worker import ProgramSurroundings
 from runcontext.errors import StoreError, StoreUnavailableError
 from runcontext.mirror import state
 from runcontext.mirror.lock import Lock
+from runcontext.mirror.mirror import ParentNotThereError
 from runcontext.mirror.opening import opened, taken_up
 from runcontext.redaction import redact_url
 from runcontext.resolution import describe_error
@@ -36,7 +37,19 @@ _LATE_FACTS_SECONDS = 90.0
 """How long a run that is there whole is still looked at: longer than any provider is waited for after its end."""
 
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS, _LONGEST_ENDING_PAUSE_SECONDS = 0.25, 30.0, 1.0
-"""How long a place is left alone after it could not be reached: twice as long each time."""
+"""How long a place is left alone after it could not be reached: twice as long each time, less while somebody waits."""
+
+_LONGEST_ASKED_PAUSE_SECONDS = 120.0
+"""How much of what a place asks for with Retry-After is heeded, as by MLflow's client (urllib3 2, RETRY_AFTER_MAX)."""
+
+_WAITING_SECONDS = 15.0
+"""How long after it was asked for somebody may be waiting for a run."""
+
+_PARENT_SECONDS = 0.1
+"""How soon a run is looked at again whose parent is still to be made."""
+
+_LATER_SECONDS = 10.0
+"""How often a run is looked at that has been there whole for a while."""
 
 
 def serve(descriptor: int) -> NoReturn:
@@ -57,7 +70,7 @@ class _Job:
         self.mirror: Mirror | None = None
         self.progress: tuple[object, ...] = ()
         self.is_ending = False
-        self.failures = 0
+        self.asked_at = 0.0
         self.due = 0.0
         self.whole_since: float | None = None
         self.told: tuple[bool, bool] | None = None
@@ -69,7 +82,25 @@ class _Job:
         self.uri = message["uri"]
         self.surroundings = ProgramSurroundings(message)
         self.is_ending = message["is_ending"]
+        self.hurry()
+
+    def hurry(self) -> None:
+        """Look at it at once, and say how it stands even if that is as before."""
+        self.asked_at = time.monotonic()
         self.due = 0.0
+        self.told = None
+
+    @property
+    def is_waited_for(self) -> bool:
+        """Whether somebody may be waiting for it."""
+        return self.is_ending and time.monotonic() - self.asked_at < _WAITING_SECONDS
+
+    def rest(self) -> None:
+        """Let go of what was only needed to send."""
+        if self.mirror is not None:
+            self.mirror.close()
+            self.mirror = None
+        self.lock.release()
 
     def note_error(self, reason: str, *, is_given_up: bool) -> None:
         """Put on record, for the program and for readers, why nothing goes on."""
@@ -109,6 +140,8 @@ class _Sender:
         self._jobs: dict[str, _Job] = {}
         self._stores: dict[str, TrackingStore] = {}
         self._used_at: dict[str, float] = {}
+        self._failures = 0
+        self._paused_until = 0.0
 
     @property
     def is_wanted(self) -> bool:
@@ -118,11 +151,11 @@ class _Sender:
         """Wait until there is something to do, and do it."""
         now = time.monotonic()
         due = min((job.due for job in self._jobs.values()), default=now + 60)
-        self._channel.wait(max(0.0, due - now))
+        self._channel.wait(max(0.0, max(due, self._paused_until) - now))
         for message in self._channel.receive():
             self._hear(message)
         for job in list(self._jobs.values()):
-            if job.due <= time.monotonic() and self._channel.is_open:
+            if max(job.due, self._paused_until) <= time.monotonic() and self._channel.is_open:
                 self._attempt(job)
         self._close_what_is_quiet()
         self._channel.flush()
@@ -138,21 +171,30 @@ class _Sender:
     def _hear(self, message: Message) -> None:
         if message["op"] == "hurry":
             for job in self._jobs.values():
-                job.is_ending, job.due = True, 0.0
-            return
-        job = self._jobs.setdefault(message["folder"], _Job(message["folder"]))
-        job.describe(message)
+                job.is_ending = True
+                job.hurry()
+        else:
+            self._jobs.setdefault(message["folder"], _Job(message["folder"])).describe(message)
+        # Somebody is there who wants to know.
+        self._paused_until = 0.0
 
     def _attempt(self, job: _Job) -> None:
         try:
+            if job.whole_since is not None and job.mirror is None and self._is_still_whole(job):
+                return
             if job.lock.take():
                 self._advance(job)
             else:
                 self._leave_to_another(job)
+        except ParentNotThereError:
+            job.due = time.monotonic() + _PARENT_SECONDS
         except StoreUnavailableError as error:
             self._pause(job, str(error), error.retry_after_seconds)
         except StoreError as error:
             self._give_up(job, str(error))
+        except OSError as error:
+            # No descriptor left, no memory, a stale mount: of this machine, and perhaps not for long.
+            self._pause(job, describe_error(error), None)
         except Exception as error:  # noqa: BLE001 - a fault of a plugin's or of ours costs this run's sending only
             self._give_up(job, describe_error(error))
         if job.mirror is not None and self._ear.has_heard:
@@ -163,19 +205,36 @@ class _Sender:
         if job.mirror is None:
             job.mirror = self._mirror(job)
         is_whole = job.mirror.step()
-        job.failures = 0
+        self._failures = 0
         now = time.monotonic()
         if job.mirror.progress != job.progress:
             job.progress = job.mirror.progress
             self._used_at[job.uri] = now
         job.whole_since = (job.whole_since or now) if is_whole else None
         if is_whole:
-            job.due = now + _SETTLED_SECONDS
+            job.rest()
+            job.due = now + self._until_next_look(job)
         else:
             job.due = now + (_ENDING_SECONDS if job.is_ending or job.mirror.is_waiting else _RUNNING_SECONDS)
         self._tell(job, is_whole=is_whole, is_given_up=False)
+
+    def _until_next_look(self, job: _Job) -> float:
+        if job.is_waited_for and time.monotonic() - job.asked_at < _SETTLED_SECONDS:
+            # Its last facts may be written at this very moment.
+            return _ENDING_SECONDS
+        is_old = job.whole_since is not None and time.monotonic() - job.whole_since > _LATER_SECONDS
+        return _LATER_SECONDS if is_old else _SETTLED_SECONDS
+
+    def _is_still_whole(self, job: _Job) -> bool:
+        """Look whether something was added to a run that was there whole, as late facts are."""
+        if not state.is_all_sent(job.folder, state.read(job.folder)):
+            return False
+        self._tell(job, is_whole=True, is_given_up=False)
+        now = time.monotonic()
+        job.due = now + self._until_next_look(job)
         if job.whole_since is not None and now - job.whole_since > _LATE_FACTS_SECONDS:
             self._forget(job)
+        return True
 
     def _mirror(self, job: _Job) -> Mirror:
         if job.uri not in self._stores:
@@ -189,13 +248,18 @@ class _Sender:
         self._tell(job, is_whole=is_whole, is_given_up=False)
 
     def _pause(self, job: _Job, reason: str, asked_seconds: float | None) -> None:
-        longest = _LONGEST_ENDING_PAUSE_SECONDS if job.is_ending else _LONGEST_PAUSE_SECONDS
-        seconds = min(longest, _FIRST_PAUSE_SECONDS * 2**job.failures) if asked_seconds is None else asked_seconds
-        job.failures = min(job.failures + 1, 16)
-        job.due = time.monotonic() + seconds
-        job.whole_since = None
-        job.note_error(reason, is_given_up=False)
-        self._tell(job, is_whole=False, is_given_up=False)
+        """Leave the place alone for a while; of several runs that wait for it one is tried then."""
+        waited_for = [each for each in self._jobs.values() if each.is_waited_for]
+        longest = _LONGEST_ENDING_PAUSE_SECONDS if waited_for else _LONGEST_PAUSE_SECONDS
+        seconds = min(longest, _FIRST_PAUSE_SECONDS * 2**self._failures)
+        if asked_seconds is not None:
+            seconds = min(asked_seconds, _LONGEST_ASKED_PAUSE_SECONDS)
+        self._failures = min(self._failures + 1, 16)
+        self._paused_until = time.monotonic() + seconds
+        for each in {job.folder: job, **{each.folder: each for each in waited_for}}.values():
+            each.whole_since = None
+            each.note_error(reason, is_given_up=False)
+            self._tell(each, is_whole=False, is_given_up=False)
 
     def _give_up(self, job: _Job, reason: str) -> None:
         job.note_error(reason, is_given_up=True)
@@ -203,9 +267,7 @@ class _Sender:
         self._forget(job)
 
     def _forget(self, job: _Job) -> None:
-        if job.mirror is not None:
-            job.mirror.close()
-        job.lock.release()
+        job.rest()
         self._jobs.pop(job.folder, None)
 
     def _tell(self, job: _Job, *, is_whole: bool, is_given_up: bool) -> None:

@@ -6,6 +6,7 @@ Read by the program too, so nothing but what it has anyway is imported here.
 from __future__ import annotations
 
 import os
+import time
 
 from runcontext import codec
 from runcontext.files import is_temporary, replace_file
@@ -32,13 +33,17 @@ class MirrorState:
     - ``sequence``: the number of the last batch; ``tags``: a hash of each tag's value as it was sent.
     - ``status``: status, end time and name as they were sent; ``refusals``: what the place will never take;
       ``warnings``: what else the program's user is to know, as that a plugin of theirs failed there.
-    - ``error``: why nothing goes on, for people, None while it does; ``is_given_up``: whether it needs somebody to do
-      something first. ``is_complete``: whether all was there when it was last looked at.
+    - ``context``: name, size and time of change of each context file as it was when all was there.
+    - ``error``: why nothing goes on, for people, None while it does; ``error_at``: when, in milliseconds since the epoch;
+      ``is_given_up``: whether it needs somebody to do something first.
+    - ``is_complete``: whether all was there when it was last looked at.
     """
 
     __slots__ = (
         "artifact_uri",
+        "context",
         "error",
+        "error_at",
         "is_complete",
         "is_given_up",
         "offsets",
@@ -67,8 +72,14 @@ class MirrorState:
         self.refusals: list[dict[str, str]] = list(fields.get("refusals", ()))
         self.warnings: list[str] = list(fields.get("warnings", ()))
         self.error: str | None = fields.get("error")
+        self.error_at: int = fields.get("error_at", 0)
+        self.context: list[list[Any]] = list(fields.get("context", ()))
         self.is_given_up: bool = fields.get("is_given_up", False)
         self.is_complete: bool = fields.get("is_complete", False)
+
+    def note_error(self, reason: str, *, is_given_up: bool) -> None:
+        """Note why nothing goes on; nothing that is there is less there for it."""
+        self.error, self.is_given_up, self.error_at = reason, is_given_up, time.time_ns() // 1_000_000
 
     def write(self, folder: str) -> None:
         """Keep it in the run's folder; raises OSError."""
@@ -81,7 +92,7 @@ def note_error(folder: str, uri: str, reason: str, *, is_given_up: bool) -> None
     from runcontext.redaction import redact_text, redact_url
 
     known = read(folder) or MirrorState({"uri": redact_url(uri)})
-    known.error, known.is_given_up, known.is_complete = redact_text(reason), is_given_up, False
+    known.note_error(redact_text(reason), is_given_up=is_given_up)
     try:
         known.write(folder)
     except OSError:
@@ -92,7 +103,8 @@ def read(folder: str) -> MirrorState | None:
     """Read how far the run in ``folder`` has been sent, None where nobody has begun, or what is there is no state."""
     try:
         with open(os.path.join(folder, STATE_FILE), "rb") as file:
-            return MirrorState(codec.loads(file.read().decode()))
+            found = MirrorState(codec.loads(file.read().decode()))
+            return found if found.uri else None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
@@ -134,7 +146,19 @@ def _is_torn(folder: str, journal: str, offset: int) -> bool:
 
 def is_all_sent(folder: str, state: MirrorState | None) -> bool:
     """Say whether the place has the whole run: it has ended, and nothing was written since that was found."""
-    return state is not None and state.is_complete and not unsent_bytes(folder, state)
+    if state is None or not state.is_complete or unsent_bytes(folder, state):
+        return False
+    return state.context == context_files(folder)
+
+
+def context_files(folder: str) -> list[list[Any]]:
+    """Give name, size in bytes and time of change in nanoseconds of each context file of a run."""
+    try:
+        names = [name for name in os.listdir(folder) if name.startswith("context.") and name.endswith(".json")]
+        found = [(name, os.stat(os.path.join(folder, name))) for name in sorted(names)]
+    except OSError:
+        return []
+    return [[name, stat.st_size, stat.st_mtime_ns] for name, stat in found]
 
 
 def unsent(folder: str, state: MirrorState | None, *, is_over: bool = True) -> str:

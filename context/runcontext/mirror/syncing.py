@@ -12,6 +12,7 @@ from runcontext.errors import StoreError, StoreUnavailableError
 from runcontext.mirror import state
 from runcontext.mirror.lock import Lock
 from runcontext.mirror.opening import opened, taken_up
+from runcontext.mirror.state import MirrorState
 from runcontext.record import RunStatus
 from runcontext.redaction import MARK, redact_text, redact_url
 from runcontext.resolution import describe_error
@@ -38,8 +39,8 @@ class Synced:
     """What became of one run.
 
     - ``uri``: where it goes, without credentials.
-    - ``status``: ``sent`` (all of it is there), ``so far`` (it goes on), ``busy`` (another process is sending it) or
-      ``failed``, with the reason.
+    - ``status``: ``sent`` (all of it is there), ``running`` (all of it so far), ``busy`` (another process is sending
+      it) or ``failed``; ``reason`` says why, and of a run that was sent what the place refused.
     """
 
     run_id: str
@@ -84,29 +85,49 @@ class Syncing:
         """Give a run's id behind those of the runs that it is inside of: a place is told of these first."""
         found = [run_id]
         while (parent := str(self._identity(found[0]).get("parent_run_id") or "")) and self._is_pending(parent):
+            if parent in found:
+                break
             found.insert(0, parent)
         return found
 
-    def run(self, run_ids: Iterable[str], uri: str | None = None) -> Iterator[Synced]:
-        """Send these runs one after the other, each to its place, or to ``uri`` where it has none."""
+    def run(self, run_ids: Iterable[str], uri: str | None = None, *, is_asked_for: bool = False) -> Iterator[Synced]:
+        """Send these runs one after the other, each to its place.
+
+        Args:
+            run_ids: which runs.
+            uri: the place of those that have none.
+            is_asked_for: ``uri`` is the place of all of them; one that has something elsewhere is not sent.
+        """
         try:
             for run_id in run_ids:
-                yield self._sync(run_id, uri)
+                yield self._sync(run_id, uri, is_asked_for=is_asked_for)
         finally:
             for store in self._stores.values():
                 store.close()
 
-    def _sync(self, run_id: str, uri: str | None) -> Synced:
+    def _sync(self, run_id: str, uri: str | None, *, is_asked_for: bool) -> Synced:
         folder = self._store.run_path(run_id)
-        shown = _place_of(folder) or (redact_url(uri) if uri is not None else "")
+        wanted = "" if uri is None else redact_url(uri)
+        shown = _place_of(folder) or wanted
         name = str(self._identity(run_id).get("run_name", ""))
+        if not shown:
+            return Synced(run_id, name, "", "failed", "it goes nowhere but here: name the place with --tracking-uri")
+        if is_asked_for and shown != wanted:
+            if not _has_nothing_elsewhere(folder):
+                reason = f"{shown} has it, and a run goes to one place: it is not sent to {wanted}"
+                return Synced(run_id, name, shown, "failed", reason)
+            shown = wanted
+        if not self._is_pending(run_id) and state.read(folder) is not None:
+            return _sent(folder, run_id, name, shown, "sent")
+        return self._sync_to(shown, run_id, name)
+
+    def _sync_to(self, shown: str, run_id: str, name: str) -> Synced:
+        folder = self._store.run_path(run_id)
         lock = Lock(folder)
         try:
             if not self._taken(lock, folder):
                 return Synced(run_id, name, shown, "busy", "another process is sending it")
-            status = self._send(folder, shown)
-            found = state.read(folder)
-            return Synced(run_id, name, shown, status, url=None if found is None else found.url)
+            return _sent(folder, run_id, name, shown, self._send(folder, shown))
         except Exception as error:  # noqa: BLE001 - a fault of a plugin's or of a file costs this run's sending only
             reason = str(error) if isinstance(error, StoreError) else describe_error(error)
             state.note_error(folder, shown, reason, is_given_up=not isinstance(error, StoreUnavailableError))
@@ -124,13 +145,16 @@ class Syncing:
         return True
 
     def _send(self, folder: str, shown: str) -> str:
-        mirror = taken_up(folder, self._opened(shown), shown, self._progress)
+        store = self._opened(shown)
+        if _has_nothing_elsewhere(folder):
+            MirrorState({"uri": shown}).write(folder)
+        mirror = taken_up(folder, store, shown, self._progress)
         try:
             while True:
                 if self._step(mirror, shown):
                     return "sent"
                 if mirror.is_caught_up:
-                    return "so far"
+                    return "running"
                 if mirror.is_waiting:
                     self._sleep(_UPLOADING_SECONDS)
         finally:
@@ -156,9 +180,6 @@ class Syncing:
                 self._sleep(pauses.pop(0) if asked is None else min(asked, _LONGEST_PAUSE_SECONDS))
 
     def _opened(self, shown: str) -> TrackingStore:
-        if not shown:
-            message = "it goes nowhere but here: name the place with --tracking-uri"
-            raise StoreError(message)
         whole = self._whole_uris.get(shown, shown)
         if MARK in whole:
             message = (
@@ -188,6 +209,19 @@ class Syncing:
             return reading.json_file(os.path.join(self._store.run_path(run_id), "run.json")) or {}
         except (OSError, ValueError, TypeError):
             return {}
+
+
+def _sent(folder: str, run_id: str, name: str, shown: str, status: str) -> Synced:
+    found = state.read(folder)
+    if found is None:
+        return Synced(run_id, name, shown, status)
+    refused = [f"{each['kind']} {each['key']!r} was refused: {each['reason']}" for each in found.refusals]
+    return Synced(run_id, name, shown, status, "; ".join(refused) or None, found.url)
+
+
+def _has_nothing_elsewhere(folder: str) -> bool:
+    found = state.read(folder)
+    return found is None or found.remote_id is None
 
 
 def _has_ended(folder: str) -> bool:

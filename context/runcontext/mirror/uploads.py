@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from runcontext import codec
 from runcontext.artifacts import transfer
-from runcontext.errors import StoreUnavailableError
+from runcontext.errors import StoreError, StoreUnavailableError
 from runcontext.files import replace_file
 from runcontext.mirror import state
 from runcontext.resolution import describe_error
@@ -50,8 +50,9 @@ class Uploads:
         self._progress = progress
         self._sent = state.manifest(folder)
         self._under_way: dict[Artifact, Future[None]] = {}
-        self._refused: set[Artifact] = set()
-        self._refusals: list[Refusal] = []
+        self._failed: dict[Artifact, str] = {}
+        self._reported: set[Artifact] = set()
+        self._arrived: set[str] = set()
         self._repository: ArtifactRepository | None = None
         self._pool: ThreadPoolExecutor | None = None
         self._look_at = 0.0
@@ -66,12 +67,24 @@ class Uploads:
         """Whether something is on its way."""
         return bool(self._under_way)
 
+    @property
+    def problem(self) -> str | None:
+        """Why none can be sent, as where a library, a bucket or a credential is missing; None where some were."""
+        if self.is_busy or self._sent or not self._failed:
+            return None
+        return next(iter(self._failed.values()))
+
+    def arrived(self) -> set[str]:
+        """Give the paths of what has arrived since this was last asked."""
+        arrived, self._arrived = self._arrived, set()
+        return arrived
+
     def unsent(self, *, with_context: bool) -> list[Artifact]:
         """Give what is not there as it is now, and may be: path, size in bytes, time of change."""
         found = state.unsent_artifacts(self._folder, self._sent)
         if with_context:
             found += self._context()
-        return [each for each in found if each not in self._refused]
+        return [each for each in found if each not in self._failed]
 
     def advance(self, repository: Callable[[], ArtifactRepository], *, is_over: bool) -> list[Refusal]:
         """See what has arrived, and send more; give what will never be taken.
@@ -91,19 +104,36 @@ class Uploads:
                     self._send(each, repository)
             # A folder of very many files is looked at less often.
             self._look_at = now + max(_LOOK_EVERY_SECONDS, 10 * (time.monotonic() - now))
-        refusals, self._refusals = self._refusals, []
-        return refusals
+        if not self.is_busy:
+            # Threads and connections are for what is on its way.
+            self.close()
+        return self._refusals()
+
+    def _refusals(self) -> list[Refusal]:
+        """Give what will never be taken, where the place takes others."""
+        if not self._sent:
+            return []
+        new = [each for each in self._failed if each not in self._reported]
+        self._reported.update(new)
+        return [Refusal("artifact", each[0], self._failed[each]) for each in new]
 
     def close(self) -> None:
         """Let go of what is on its way; whoever sends next sends it again."""
-        if self._pool is not None:
-            self._pool.shutdown(wait=False, cancel_futures=True)
-        if self._repository is not None:
-            self._repository.close()
+        pool, self._pool = self._pool, None
+        repository, self._repository = self._repository, None
+        if pool is not None:
+            pool.shutdown(wait=False, cancel_futures=True)
+        if repository is not None:
+            repository.close()
 
     def _send(self, artifact: Artifact, repository: Callable[[], ArtifactRepository]) -> None:
-        if self._repository is None:
-            self._repository = repository()
+        try:
+            self._repository = self._repository or repository()
+        except StoreUnavailableError:
+            raise
+        except StoreError as error:
+            self._failed[artifact] = str(error)
+            return
         if self._pool is None:
             self._pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="runcontext-upload")
         path, size, _ = artifact
@@ -124,14 +154,16 @@ class Uploads:
                 upload.result()
                 state.note_artifact(self._folder, *artifact)
                 self._sent[artifact[0]] = artifact[1:]
+                self._arrived.add(artifact[0])
             except StoreUnavailableError as error:
                 problem = error
             except FileNotFoundError:
                 # It was deleted meanwhile.
                 continue
+            except StoreError as error:
+                self._failed[artifact] = str(error)
             except Exception as error:  # noqa: BLE001 - whatever a repository raises costs this artifact only
-                self._refused.add(artifact)
-                self._refusals.append(Refusal("artifact", artifact[0], describe_error(error)))
+                self._failed[artifact] = describe_error(error)
         if problem is not None:
             raise problem
 
