@@ -47,6 +47,9 @@ class Store:
             return
         if word == "away":
             raise StoreUnavailableError("the place is away")
+        if word == "die":
+            os.unlink(self._folder + ".does")
+            os.kill(os.getpid(), 9)
         if word == "refuse":
             raise StoreError("the place refuses")
         while word == "hang":
@@ -216,6 +219,55 @@ def test_a_place_that_hangs_holds_nothing(run_script: RunScript, place: Place) -
     assert max(quick) < 1
     assert 0.3 <= end < 5
     assert "still to be sent" in finished.stderr
+
+
+def test_a_sender_that_dies_is_replaced(run_script: RunScript, project: Path, place: Place) -> None:
+    """A client that crashes costs nothing: another process goes on where it stopped."""
+    place.does("die")
+    finished = run_script(RUN)
+
+    assert finished.stderr == ""
+    assert_same(local_run(project), place.runs()[0])
+
+
+def test_a_place_that_hangs_holds_no_other(run_script: RunScript, tmp_path: Path, place: Place) -> None:
+    """Runs of one program that go to different places do not wait for each other."""
+    place.does("hang")
+    finished = run_script(
+        f"""
+        import json, time
+        import runcontext
+
+        first = runcontext.start_run(tracking_uri={place.uri!r})
+        second = runcontext.start_run(tracking_uri="copy:{tmp_path}/elsewhere", nested=True, providers=[])
+        print(json.dumps(second.remote_id == second.run_id), flush=True)
+        second.end()
+        """,
+        env={"RUNCONTEXT_SYNC_TIMEOUT": "8"},
+    )
+
+    assert finished.json is True
+    (there,) = reading.search_runs(LocalStore(f"{tmp_path}/elsewhere"))
+    assert there.status.value == "FINISHED"
+
+
+def test_a_sync_that_cannot_be_leaves_a_run_as_it_is(
+    run_script: RunScript, sync: Callable[..., Finished], project: Path, place: Place
+) -> None:
+    """One that goes nowhere can still be sent somewhere; one that is somewhere is not sent elsewhere."""
+    run_script(RUN, env={"RUNCONTEXT_TRACKING_URI": ""})
+    nowhere = sync("latest", returncode=1, env={"RUNCONTEXT_TRACKING_URI": ""})
+    assert "it goes nowhere but here: name the place with --tracking-uri" in nowhere.stderr
+    assert local_run(project).is_mirrored is None
+
+    sync("latest", "--tracking-uri", place.uri, env={"RUNCONTEXT_TRACKING_URI": ""})
+    assert_same(local_run(project), place.runs()[0])
+
+    elsewhere = sync("latest", "--tracking-uri", f"{place.uri}-2", returncode=1)
+    assert f"{place.uri} has it, and a run goes to one place" in elsewhere.stderr
+    place.does("refuse")
+    sync("latest")
+    assert local_run(project).is_mirrored
 
 
 @pytest.mark.parametrize("word", ["refuse", "hang"])

@@ -58,7 +58,7 @@ class Shelf:
         """Keep a batch once, by its number; without a number it would be there twice."""
         self._may_fail("before batch")
         assert run.run_id in self.runs
-        assert len(batch.metrics) <= self.limits.metrics
+        assert batch.is_repeat or len(batch.metrics) <= self.limits.metrics
         if batch.sequence in self.sequences:
             assert batch.is_repeat
             known = self.contents[batch.sequence]
@@ -352,3 +352,157 @@ def test_parents_come_first() -> None:
 
     assert shelf.runs[inner.run_id].parent_remote_id == "there-1"
     assert "mlflow.parentRunId" not in shelf.tags
+
+
+@pytest.mark.usefixtures("local")
+def test_nothing_is_sent_that_could_not_be_put_on_record() -> None:
+    """A full disk holds a batch back: whoever comes next would use its number for something else."""
+    shelf = Shelf()
+    with runcontext.start_run(run_name="sent") as run:
+        run.log_metric("a", 1.0, step=1)
+        mirror = mirror_of(run, shelf)
+        mirror.step()
+        known = run.path / state.STATE_FILE
+        kept = known.read_bytes()
+        known.unlink()
+        known.mkdir()
+        run.log_metric("a", 2.0, step=2)
+        taken = list(shelf.sequences)
+        for _ in range(3):
+            with pytest.raises(StoreUnavailableError, match="cannot keep how far"):
+                mirror.step()
+        assert shelf.sequences == taken
+        known.rmdir()
+        known.write_bytes(kept)
+        run.log_metric("a", 3.0, step=3)
+    sent(lambda: mirror_of(run, shelf))
+
+    assert sorted(shelf.points) == sorted(all_points(run))
+
+
+@pytest.mark.parametrize("metrics", [3, 100])
+@pytest.mark.usefixtures("local")
+def test_what_is_sent_again_is_cut_as_it_was(metrics: int) -> None:
+    """A store that takes more or less at once by now, as after an upgrade, gets the same batches again."""
+    run = logged_run()
+    failing = Shelf(lambda moment: "away" if moment == "after batch" and len(failing.sequences) == 2 else None)
+    with pytest.raises(StoreUnavailableError):
+        mirror_of(run, failing).step()
+    failing.fails = lambda _: None
+    failing.limits = BatchLimits(metrics=metrics, params=3, tags=4, total=metrics + 2)
+
+    sent(lambda: mirror_of(run, failing))
+
+    assert sorted(map(str, failing.points)) == sorted(map(str, all_points(run)))
+
+
+@pytest.mark.usefixtures("local")
+def test_a_journal_that_cannot_be_read_is_waited_for() -> None:
+    """What was sent without an answer is sent again whole, or not yet: a part of it would pass for all."""
+    run = logged_run()
+    shelf = Shelf(lambda moment: "away" if moment == "after batch" else None)
+    with pytest.raises(StoreUnavailableError):
+        mirror_of(run, shelf).step()
+    shelf.fails = lambda _: None
+    (journal,) = (run.path / "events").glob("*.jsonl")
+    aside = journal.rename(run.path / "aside")
+    for stand_in in (journal.mkdir, journal.rmdir):
+        stand_in()
+        with pytest.raises(StoreUnavailableError, match="journal"):
+            mirror_of(run, shelf).step()
+    aside.rename(journal)
+
+    sent(lambda: mirror_of(run, shelf))
+
+    assert_same(run, shelf)
+
+
+@pytest.mark.usefixtures("local")
+def test_a_parent_that_could_not_be_made_yet_is_waited_for() -> None:
+    """A first attempt in vain has left its reason in the parent's folder: the child still comes after it."""
+    shelf = Shelf()
+    with runcontext.start_run() as outer, runcontext.start_run(nested=True) as inner:
+        pass
+    file = outer.path / "run.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "tracking_uri": shelf.uri}))
+    state.note_error(str(outer.path), shelf.uri, "away", is_given_up=False)
+    with pytest.raises(StoreUnavailableError, match="waits for its parent"):
+        mirror_of(inner, shelf).step()
+
+    state.note_error(str(outer.path), shelf.uri, "refused", is_given_up=True)
+    assert not shelf.runs
+    mirror_of(inner, shelf).step()
+    assert shelf.runs[inner.run_id].parent_remote_id is None
+
+
+@pytest.mark.usefixtures("local")
+def test_where_no_artifact_can_go_the_rest_is_there() -> None:
+    """A missing library or bucket keeps artifacts here, as still to be sent; events and status are there."""
+    run = logged_run()
+
+    class WithoutArtifacts(Shelf):
+        has_place = False
+
+        def artifacts(self, run: StoredRun) -> Shelf:
+            if not self.has_place:
+                message = "artifacts at nowhere: need a library"
+                raise StoreError(message)
+            return super().artifacts(run)
+
+    shelf = WithoutArtifacts()
+    mirror = mirror_of(run, shelf)
+    with pytest.raises(StoreError, match="need a library"):
+        mirror.step()
+    assert shelf.updates[-1].status.value == "FINISHED"
+    assert len(shelf.points) == len(all_points(run))
+    assert state.unsent(str(run.path), state.read(str(run.path))).endswith("artifacts")
+    shelf.has_place = True
+
+    sent(lambda: mirror_of(run, shelf))
+
+    assert_same(run, shelf)
+
+
+@pytest.mark.usefixtures("local")
+def test_a_refusal_is_taken_back_when_the_artifact_arrives() -> None:
+    """What a place did not take yesterday and takes today is not called refused."""
+    run = logged_run()
+
+    class Choosy(Shelf):
+        hates = "empty.txt"
+
+        def upload_file(self, local_path: str, artifact_path: str) -> None:
+            if artifact_path == self.hates:
+                message = f"{artifact_path} is no name here"
+                raise StoreError(message)
+            super().upload_file(local_path, artifact_path)
+
+    shelf = Choosy()
+    sent(lambda: mirror_of(run, shelf))
+    known = state.read(str(run.path))
+    assert known is not None
+    assert known.refusals == [{"kind": "artifact", "key": "empty.txt", "reason": "empty.txt is no name here"}]
+    shelf.hates = ""
+
+    sent(lambda: mirror_of(run, shelf))
+
+    known = state.read(str(run.path))
+    assert known is not None
+    assert known.refusals == []
+    assert_same(run, shelf)
+
+
+@pytest.mark.usefixtures("local")
+def test_a_context_that_comes_later_makes_a_run_incomplete_again() -> None:
+    """Facts that a provider gives after the end of the run are sent too."""
+    run, shelf = logged_run(), Shelf()
+    sent(lambda: mirror_of(run, shelf))
+    file = run.path / "context.json"
+    row = json.loads(file.read_text())
+    file.write_text(json.dumps({**row, "tags": {**row["tags"], "late.fact": "yes"}}))
+    assert not state.is_all_sent(str(run.path), state.read(str(run.path)))
+
+    sent(lambda: mirror_of(run, shelf))
+
+    assert shelf.tags["late.fact"] == "yes"
+    assert state.is_all_sent(str(run.path), state.read(str(run.path)))

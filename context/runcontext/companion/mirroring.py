@@ -23,6 +23,9 @@ _SERVER = "runcontext.mirror.process"
 _LEAST_PATIENCE_SECONDS = 10.0
 """How long it goes on at least when the program is gone: whoever waits for nothing loses nothing by that."""
 
+_LATE_SECONDS = 90.0
+"""How long something may still be added to a run that has ended, as late facts are."""
+
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.1, 30.0
 """How long a process that died is left alone before another takes over: twice as long each time."""
 
@@ -88,6 +91,7 @@ class _Sender:
         self._channel: wire.Channel | None = None
         self._pid = 0
         self._told: dict[str, Message] = {}
+        self._settled_at: dict[str, float] = {}
         self.unsettled: set[str] = set()
         self._deaths = 0
         self._start_at = 0.0
@@ -98,6 +102,7 @@ class _Sender:
 
     def ask(self, message: Message, descriptors: Callable[[], Iterable[int]]) -> None:
         self._told[message["folder"]] = message
+        self._settled_at.pop(message["folder"], None)
         self.unsettled.add(message["folder"])
         if self.descriptor is None:
             self._start_at = 0.0
@@ -117,8 +122,10 @@ class _Sender:
             self._start(descriptors)
 
     def look_again(self) -> None:
-        if self._channel is not None and self._told:
-            self.unsettled.update(self._told)
+        now = time.monotonic()
+        recent = [folder for folder, at in self._settled_at.items() if now - at < _LATE_SECONDS]
+        if self._channel is not None and (self._told or recent):
+            self.unsettled.update(self._told, recent)
             self._channel.send({"op": "hurry"})
 
     def end(self) -> None:
@@ -127,14 +134,14 @@ class _Sender:
             self._bury()
 
     def _note(self, folder: str, *, is_settled: bool) -> None:
-        if folder not in self._told:
-            return
         if not is_settled:
             self.unsettled.add(folder)
             return
         self.unsettled.discard(folder)
-        if self._told[folder]["is_ending"]:
+        if folder in self._told and self._told[folder]["is_ending"]:
+            # Of a run that has ended only its name is kept: there may be thousands.
             del self._told[folder]
+            self._settled_at[folder] = time.monotonic()
 
     def _start(self, descriptors: Callable[[], Iterable[int]]) -> None:
         if time.monotonic() < self._start_at:

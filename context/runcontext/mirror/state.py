@@ -34,7 +34,7 @@ class MirrorState:
     - ``status``: status, end time and name as they were sent; ``refusals``: what the place will never take;
       ``warnings``: what else the program's user is to know, as that a plugin of theirs failed there.
     - ``context``: name, size and time of change of each context file as it was when all was there.
-    - ``error``: why nothing goes on, for people, None while it does; ``error_at``: when, in milliseconds since the epoch;
+    - ``error``: why nothing goes on, for people, None while it does; ``error_at``: when, milliseconds since the epoch;
       ``is_given_up``: whether it needs somebody to do something first.
     - ``is_complete``: whether all was there when it was last looked at.
     """
