@@ -413,7 +413,7 @@ def test_a_folder_that_holds_the_store(store: Path) -> None:
 
 
 def test_tracking_uri(store: Path, tmp_path: Path) -> None:
-    """``set_tracking_uri()`` takes a path, a text, a file: URI or a place's, relative ones from the working directory."""
+    """``set_tracking_uri()`` takes a path, a text, a file: URI or that of a place; relative ones begin here."""
     assert runcontext.get_tracking_uri() == str(store)
     runcontext.set_tracking_uri(f"file://{tmp_path}/with%20space")
     assert runcontext.get_tracking_uri() == f"{tmp_path}/with space"

@@ -965,7 +965,7 @@ def three_runs(place: Place) -> Place:
 
 
 def test_ls_is_newest_first(three_runs: Place) -> None:
-    """A pipe gets a line a run, newest first: id, name, experiment, status, local start, seconds, source, sent or not."""
+    """A pipe gets a line a run, newest first: id, name, experiment, status, local start, seconds, source, sent."""
     lines = fields(three_runs.call("ls").stdout)
     assert [line[1] for line in lines] == ["three", "two", "one"]
     assert [line[1] for line in fields(three_runs.call("ls", "--max", "1").stdout)] == ["three"]

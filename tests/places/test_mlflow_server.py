@@ -213,6 +213,23 @@ def test_lost_and_resumed(
     assert ask(mlflow_server, "run", run.remote_id, [])["status"] == "FAILED"
 
 
+def test_no_tag_is_deleted_that_is_not_there(
+    mlflow_server: MLflowServer, open_store: OpenStore, experiment: str
+) -> None:
+    """A run that ends leaves no refusal in the server's log; the tag of a lost one goes."""
+    proxy = FaultProxy(mlflow_server.url)
+    try:
+        store = open_store(proxy.url)
+        run = store.create_run(new_run(experiment))
+        store.update_run(run, RunUpdate(RunStatus.FINISHED, NOW + 5, "first"))
+        assert proxy.count("runs/delete-tag") == 0
+        for status in (RunStatus.LOST, RunStatus.FINISHED):
+            store.update_run(run, RunUpdate(status, NOW + 5, "first"))
+        assert proxy.count("runs/delete-tag") == 1
+    finally:
+        proxy.close()
+
+
 def test_refusals_cost_only_themselves(
     mlflow_server: MLflowServer, open_store: OpenStore, ask: Callable[..., Any], experiment: str
 ) -> None:

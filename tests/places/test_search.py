@@ -128,6 +128,8 @@ def test_filters_that_are_read(text: str, expected: tuple[Comparison, ...]) -> N
         ("params.a-b = 'c'", 9, "comparator"),
         ("params.a.`b c` = 'd'", 10, "quotes"),
         ("params. a = 'b'", 9, "key"),
+        ("params.batch size = 'b'", 14, "found 'size'"),
+        ("params.a not  Like 'b'", 10, "found 'not Like'"),
         ("loss < 5", 1, "metrics.KEY"),
         ("metrics.1 > 2", 1, "backquotes"),
         ("model.name = 'x'", 1, "no kind of key"),

@@ -8,19 +8,17 @@ import sqlite3
 import subprocess
 import sys
 import threading
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 from sqlalchemy import text
 from sqlalchemy.engine import make_url
 from tests.places.sql_places import batch, connected, new_run, opened
 
+from runcontext.artifacts.database import DatabaseRepository
 from runcontext.errors import StoreError, StoreUnavailableError
 from runcontext.tracking.sql import SqlStore
 from runcontext.tracking.store import Query
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 _SECRET = "hunter2-Zx"  # noqa: S105 - what no message may hold
 _SERVERS = ("postgresql", "mariadb")
@@ -173,11 +171,36 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
         store.create_run(new_run(1))
 
 
+def test_a_folder_in_its_place(tmp_path: Path) -> None:
+    """It is called one, by who writes, who reads and who keeps artifacts, and a file in it is proposed."""
+    folder = tmp_path / "runs.db"
+    folder.mkdir()
+    uri = f"sqlite:///{folder}"
+    says = f"{uri} is a folder; a file is expected: {uri}/runs.db names one in it"
+    assert str(_problem(uri)) == says
+    with opened(uri) as store, pytest.raises(StoreError, match="is a folder"):
+        store.search_runs(Query())
+    repository = DatabaseRepository(uri)
+    with pytest.raises(StoreError, match="is a folder"):
+        repository.list_artifacts()
+    repository.close()
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="/proc is what nobody can write to, root neither")
+@pytest.mark.parametrize("file", ["/proc/runs.db", "/proc/nope/runs.db"])
+def test_a_folder_that_cannot_be_written(file: str) -> None:
+    """What to check is said of one that is there as of one that cannot be made, in words of no library's."""
+    error = _problem(f"sqlite:///{file}")
+    assert "check that its folder is there and can be written" in str(error)
+    assert "Error" not in str(error)
+    assert not isinstance(error, StoreUnavailableError)
+
+
 @pytest.mark.parametrize(
     ("uri", "says"),
     [
-        (f"postgresql://u:{_SECRET}@host:54x2/runs", "a port is expected"),
-        (f"postgresql://u:{_SECRET}", "a port is expected"),
+        (f"postgresql://u:{_SECRET}@host:54x2/runs", "a port number is expected"),
+        (f"postgresql://u:{_SECRET}", "a port number is expected"),
         (f"mysql://u:{_SECRET}@[::1/runs", "is not closed"),
         (f"postgresql://u:{_SECRET}@host", "names no database"),
         (f"postgresql://u:{_SECRET} x@host/runs", "is a space"),
@@ -200,11 +223,12 @@ def test_a_malformed_uri(uri: str, says: str) -> None:
 
 
 def test_a_driver_that_is_not_installed() -> None:
-    """What to install is said, of the driver as of SQLAlchemy itself."""
+    """What to install is said, of the driver as of SQLAlchemy itself, at the start of a run too."""
     code = (
         "import sys; sys.modules[sys.argv[1]] = None\n"
         "from runcontext.errors import StoreError\n"
-        "from runcontext.tracking.places import open_store\n"
+        "from runcontext.tracking.places import open_store, problem_of\n"
+        "print(problem_of(sys.argv[2]))\n"
         "try:\n    open_store(sys.argv[2])\n"
         "except StoreError as error:\n    print(error)"
     )
@@ -215,7 +239,7 @@ def test_a_driver_that_is_not_installed() -> None:
         ("sqlalchemy", "sqlite:///runs.db", "pip install 'runcontext[sql]'"),
     ):
         done = subprocess.run([sys.executable, "-c", code, module, uri], capture_output=True, text=True, check=True)
-        assert says in done.stdout
+        assert done.stdout.count(says) == 2
         assert _SECRET not in done.stdout
 
 

@@ -6,6 +6,7 @@ import math
 import subprocess
 import sys
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 import pytest
@@ -14,16 +15,16 @@ from tests.places.sql_places import ENGINES, batch, connected, new_run, opened, 
 
 from runcontext.errors import StoreError
 from runcontext.record import RunStatus
+from runcontext.settings import current_settings
 from runcontext.testing import TrackingStoreContract
-from runcontext.tracking.sql import SqlStore
+from runcontext.tracking.sql import SqlStore, addresses
 from runcontext.tracking.sql.schema import BATCHES, LARGEST_DOUBLE, METADATA, METRIC_POINTS, VERSION_TABLE
-from runcontext.tracking.store import Batch, MetricPoint, Query, Refusal, RunUpdate
+from runcontext.tracking.store import Batch, MetricPoint, Query, Refusal, RunUpdate, StoredRun
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
-    from runcontext.tracking.store import StoredRun, TrackingStore
+    from runcontext.tracking.store import TrackingStore
 
 
 def _count(uri: str, *where: object) -> int:
@@ -210,6 +211,53 @@ def test_artifact_uris_are_stored_without_credentials(
     other = store.create_run(new_run(2))
     assert str(other.artifact_uri).partition("?")[0].endswith(f"/{other.run_id}/artifacts")
     assert "s3cret" not in str(store.get_run(other.run_id).artifact_uri)
+
+
+@pytest.mark.parametrize(
+    ("root", "stored"),
+    [
+        ("sqlite:////{folder}/arts.db", "sqlite:////{folder}/arts.db/"),
+        ("sqlite:///arts.db", "sqlite:////{folder}/arts.db/"),
+        ("sqlite:///sub/../arts.db?timeout=5", "sqlite:////{folder}/sub/../arts.db/"),
+        ("files/below", "/{folder}/files/below/"),
+        ("/{folder}/files", "/{folder}/files/"),
+        ("file:///{folder}/files", "file:///{folder}/files/"),
+    ],
+)
+def test_artifacts_are_read_back_in_another_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, root: str, stored: str
+) -> None:
+    """Where the user wants artifacts is stored in whole, so that nobody needs the variable, or that folder, again."""
+    folder = str(tmp_path).lstrip("/")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("RUNCONTEXT_ARTIFACT_URI", root.format(folder=folder))
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "note").write_text("kept", encoding="utf-8")
+    uri = f"sqlite:////{folder}/runs.db"
+    with opened(uri) as store:
+        run = store.create_run(new_run(1, artifact_uri=current_settings().artifact_uri))
+        repository = store.artifacts(run)
+        repository.upload_file(str(tmp_path / "note"), "note")
+        repository.close()
+    monkeypatch.delenv("RUNCONTEXT_ARTIFACT_URI")
+    monkeypatch.chdir(tmp_path / "sub")
+    with opened(uri) as store:
+        found = str(store.get_run(run.run_id).artifact_uri)
+        assert found.startswith(stored.format(folder=folder) + run.run_id)
+        repository = store.artifacts(StoredRun(run.run_id, run.run_id, None, found))
+        repository.download_file("note", "back")
+        repository.close()
+    assert Path("back").read_text(encoding="utf-8") == "kept"
+
+
+@pytest.mark.parametrize(
+    "uri", ["s3://bucket/a", "mlflow-artifacts:/1", "hdfs:///a/b", "sftp://ada@h/srv", "gs://b/?x=1", "memory://x"]
+)
+def test_an_artifact_uri_of_elsewhere_stays_as_it_is(monkeypatch: pytest.MonkeyPatch, uri: str) -> None:
+    """Only what depends on the working directory is changed, and what is stored keeps its slashes."""
+    monkeypatch.setenv("RUNCONTEXT_ARTIFACT_URI", uri)
+    assert current_settings().artifact_uri == uri
+    assert addresses.without_credentials(uri) == uri
 
 
 def _everything(uri: str) -> str:
