@@ -100,7 +100,7 @@ class Settings:
         variables = environment.selected(_PREFIX, _FALLBACKS)
         for name in variables.keys() - VARIABLES.keys() - _FALLBACKS:
             if not name.startswith((PROVIDER_VARIABLE, PLUGIN_VARIABLE)):
-                log.warn_once(f"{name} is not a setting; known are {', '.join(VARIABLES)}")
+                log.warn_once(f"{name} is not a setting; {_meant(name)}")
         return cls(variables, table, is_inside_mlflow=is_inside_mlflow)
 
     @classmethod
@@ -134,9 +134,17 @@ class Settings:
 
     @property
     def artifact_uri(self) -> str | None:
-        """Where artifacts go where the place of the tracking URI leaves that open, None for its own choice."""
+        """Where artifacts go where the place of the tracking URI leaves that open, None for its own choice.
+
+        A relative one begins in the program's working directory, and is given from /.
+        """
         uri: str | None = self._read("RUNCONTEXT_ARTIFACT_URI", _text, "a URI", None)
-        return uri
+        if uri is None:
+            return None
+        from runcontext.program import current_program
+        from runcontext.tracking import destination
+
+        return destination.absolute_artifacts(uri, current_program().cwd)
 
     @property
     def offline(self) -> bool:
@@ -372,6 +380,14 @@ def variable_tags(text: str) -> Mapping[str, Any]:
         message = f"a JSON {type(found).__name__}; a JSON object of strings is expected"
         raise ValueError(message)  # noqa: TRY004 - the text is at fault, not the caller's type
     return found
+
+
+def _meant(name: str) -> str:
+    import difflib
+
+    known = [each.removeprefix(_PREFIX) for each in VARIABLES if "<" not in each]
+    near = difflib.get_close_matches(name.removeprefix(_PREFIX).upper(), known, n=1)
+    return f"did you mean {_PREFIX}{near[0]}?" if near else "it changes nothing"
 
 
 def _table(pyproject: str | None, cache_folder: str | None) -> Mapping[str, Any]:

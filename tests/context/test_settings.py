@@ -157,6 +157,18 @@ def test_extra_providers() -> None:
     assert [name for name, *_ in with_table(**{"extra-providers": ["a:B"]}).extra_providers] == ["B"]
 
 
+def test_a_variable_that_is_none_names_what_was_meant(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What is near to one of ours is named, what is near to none just said."""
+    monkeypatch.setenv("RUNCONTEXT_TRACKING_URL", "x")
+    monkeypatch.setenv("RUNCONTEXT_QWZX", "1")
+    Settings.current(None)
+    assert "RUNCONTEXT_TRACKING_URL is not a setting; did you mean RUNCONTEXT_TRACKING_URI?" in warnings(caplog)
+    assert "RUNCONTEXT_QWZX is not a setting; it changes nothing" in warnings(caplog)
+    assert "RUNCONTEXT_STRICT" not in warnings(caplog)
+
+
 def test_reading_pyproject(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """[tool.runcontext] is read from the nearest pyproject.toml; what is no setting, or no TOML, is said."""
     file = tmp_path / "pyproject.toml"

@@ -79,7 +79,7 @@ def test_every_kind_is_listed(place: Place) -> None:
     assert ["tracking store", "team", "team:", "Team_Store 2.1", "loaded", ""] in lines
     assert {len(line) for line in lines} == {6}
     (server,) = [line for line in lines if line[0] == "tracking store" and "https:" in line[2]]
-    assert (server[1], server[2], server[4]) == ("built-in", "http:, https:", "built-in")
+    assert (server[1], server[2], server[4]) == ("mlflow", "http:, https:", "built-in")
     assert place.rows() == [
         {
             "kind": "tracking store",
@@ -94,6 +94,8 @@ def test_every_kind_is_listed(place: Place) -> None:
         }
     ]
     whole = json.loads(place.call("--json"))["plugins"]
+    names = [line[1] for line in lines if line[4] == "built-in"]
+    assert names == ["local", "mlflow", "sql", "local", "mlflow", "sql", "fsspec"]
     assert {"http", "https"} <= {each["name"] for each in whole if each["state"] == "built-in"}
 
 

@@ -214,20 +214,17 @@ def test_lost_and_resumed(
 
 
 def test_no_tag_is_deleted_that_is_not_there(
-    mlflow_server: MLflowServer, open_store: OpenStore, experiment: str
+    mlflow_server: MLflowServer, open_store: OpenStore, fault_proxy: PutProxy, experiment: str
 ) -> None:
     """A run that ends leaves no refusal in the server's log; the tag of a lost one goes."""
-    proxy = FaultProxy(mlflow_server.url)
-    try:
-        store = open_store(proxy.url)
-        run = store.create_run(new_run(experiment))
-        store.update_run(run, RunUpdate(RunStatus.FINISHED, NOW + 5, "first"))
-        assert proxy.count("runs/delete-tag") == 0
-        for status in (RunStatus.LOST, RunStatus.FINISHED):
-            store.update_run(run, RunUpdate(status, NOW + 5, "first"))
-        assert proxy.count("runs/delete-tag") == 1
-    finally:
-        proxy.close()
+    proxy = fault_proxy(mlflow_server.url)
+    store = open_store(proxy.url)
+    run = store.create_run(new_run(experiment))
+    store.update_run(run, RunUpdate(RunStatus.FINISHED, NOW + 5, "first"))
+    assert proxy.count("runs/delete-tag") == 0
+    for status in (RunStatus.LOST, RunStatus.FINISHED):
+        store.update_run(run, RunUpdate(status, NOW + 5, "first"))
+    assert proxy.count("runs/delete-tag") == 1
 
 
 def test_refusals_cost_only_themselves(

@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 import runcontext
+from runcontext.artifacts.repository import ArtifactInfo
+from runcontext.cli import place
+from runcontext.errors import StoreError
 from runcontext.testing import new_run, sample_runs
 from runcontext.testing.samples import START
 from runcontext.tracking import places
@@ -62,3 +65,19 @@ def test_what_reading_here_imports(tmp_path: Path) -> None:
         "assert not found, found\n"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+class Circle:
+    """A repository whose one folder holds itself, as a bucket's or a mount's may."""
+
+    uri = "circle://x"
+
+    def list_artifacts(self, path: str | None = None) -> list[ArtifactInfo]:
+        """Give the folder again."""
+        return [ArtifactInfo(f"{path}/again" if path else "again", is_dir=True, size_bytes=None)]
+
+
+def test_a_listing_that_goes_in_circles() -> None:
+    """It is given up with a message, before Python's own limit, which none would understand."""
+    with pytest.raises(StoreError, match="circle://x lists folders in folders without an end: more than 64"):
+        place._below(Circle(), None)

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from runcontext.tracking.store import Query, RunPage, TrackingStore
 
 
+_DEEPEST = 64
+"""How many folders are followed into each other: no more than these are nested, and a listing may go in circles."""
+
+
 class Place(Protocol):
     """A place of runs, as the subcommands see it."""
 
@@ -160,8 +164,11 @@ class _Elsewhere:
         return self._store.artifacts(StoredRun(run.run_id, run.remote_id or run.run_id, run.url, run.artifact_uri))
 
 
-def _below(repository: Any, path: str | None) -> list[tuple[str, int]]:
+def _below(repository: Any, path: str | None, depth: int = 0) -> list[tuple[str, int]]:
+    if depth > _DEEPEST:
+        message = f"{repository.uri} lists folders in folders without an end: more than {_DEEPEST} of them at {path}"
+        raise StoreError(message)
     found: list[tuple[str, int]] = []
     for each in repository.list_artifacts(path):
-        found += _below(repository, each.path) if each.is_dir else [(each.path, each.size_bytes or 0)]
+        found += _below(repository, each.path, depth + 1) if each.is_dir else [(each.path, each.size_bytes or 0)]
     return found

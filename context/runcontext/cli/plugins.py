@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
     from runcontext.plugins import Kind, Plugin
 
-_COLUMNS = (Column("Plugin", 8), Column("Serves", 16), Column("Package", 12), Column(""), Column("Why", 20))
+_COLUMNS = (Column("Plugin", 8), Column("Serves", 16), Column("Package", 12), Column("State"), Column("Why", 20))
+_NAMES = {"database": "sql", "folder": "local", "proxied": "mlflow", "remote": "fsspec", "server": "mlflow"}
+"""Module of a built-in -> what it is called; of one that is not here its own name."""
 
 
 def main(options: argparse.Namespace) -> int:
@@ -59,12 +61,17 @@ def _table(kind: Kind, found: Sequence[Plugin]) -> Table:
     for each in _built_in(kind):
         by_target.setdefault(each.target, []).append(each)
     own = [
-        ("built-in", ", ".join(each.serves for each in group), group[0].package, group[0].state, "")
-        for group in by_target.values()
+        (_name(target), ", ".join(each.serves for each in group), group[0].package, group[0].state, "")
+        for target, group in by_target.items()
     ]
     others = [(each.name, each.serves, each.package, each.state, each.reason or "") for each in found]
     plural = f"{kind.name[:-1]}ies" if kind.name.endswith("y") else f"{kind.name}s"
     return Table(plural.capitalize(), _COLUMNS, [*own, *others], kind=kind.name)
+
+
+def _name(target: str) -> str:
+    module = target.partition(":")[0].rpartition(".")[2]
+    return _NAMES.get(module, module)
 
 
 def _row(plugin: Plugin) -> dict[str, Any]:

@@ -12,6 +12,14 @@ The contracts of stores, repositories and what signs requests need pytest, and a
 
 from __future__ import annotations
 
+import sys
+
+if "pytest" in sys.modules:
+    # Else an author sees that an assertion failed, and not with which values; it is to be said before the import.
+    sys.modules["pytest"].register_assert_rewrite(
+        *(f"{__name__}.{each}" for each in ("artifacts", "providers", "requests", "samples", "stores"))
+    )
+
 from runcontext.testing.providers import ProviderContract, StaticProvider, resolve_provider
 
 TYPE_CHECKING = False

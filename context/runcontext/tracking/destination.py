@@ -58,4 +58,13 @@ def absolute(uri: str, folder: str | None) -> str:
     # SQLAlchemy, "Database URLs", SQLite: three slashes and a relative path, or four for one from the root.
     if scheme.partition("+")[0].lower() != "sqlite" or not rest or rest.startswith(("/", ":", "?", "file:")):
         return uri
-    return f"{scheme}:///{os.path.join(folder or os.sep, rest)}"
+    return f"{scheme}:///{os.path.join(folder or os.sep, os.path.expanduser(rest))}"
+
+
+def absolute_artifacts(uri: str, folder: str | None) -> str:
+    """Give an artifact URI in the one form that it is known by: a folder, and a database's file, is named from /."""
+    from runcontext.tracking import uris
+
+    if uris.scheme_of(uri):
+        return absolute(uri, folder)
+    return os.path.normpath(os.path.join(folder or os.sep, os.path.expanduser(uri)))

@@ -110,10 +110,21 @@ def _plugin(uri: str, scheme: str) -> Plugin:
 
 def _problem_of_built_in(uri: str, scheme: str) -> str | None:
     problem = uris.malformed(uri, scheme)
-    if problem is None and scheme in uris.SQL_ENGINES and not uris.is_importable("sqlalchemy"):
-        extra = {"sqlite": "sql", "mariadb": "mysql"}.get(scheme, scheme)
-        problem = f"databases need SQLAlchemy, which is not installed: pip install 'runcontext[{extra}]'"
+    if problem is None and scheme in uris.SQL_ENGINES:
+        problem = _missing(uri, scheme)
     return None if problem is None else f"{_shown(uri)}: {problem}"
+
+
+def _missing(uri: str, scheme: str) -> str | None:
+    extra = {"sqlite": "sql", "mariadb": "mysql"}.get(scheme, scheme)
+    if not uris.is_importable("sqlalchemy"):
+        return f"databases need SQLAlchemy, which is not installed: pip install 'runcontext[{extra}]'"
+    ours = uris.DRIVERS.get(scheme)
+    # Of other drivers the engine knows better what they are called.
+    named = uri.partition(":")[0].lower().partition("+")[2] or ours
+    if ours is None or named != ours or uris.is_importable(ours):
+        return None
+    return f"{scheme} needs the driver {ours}, which is not installed: pip install 'runcontext[{extra}]'"
 
 
 def _unknown(scheme: str) -> str:

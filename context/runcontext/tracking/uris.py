@@ -13,6 +13,15 @@ SQL_ENGINES = ("sqlite", "postgresql", "mysql", "mariadb", "mssql")
 DATABRICKS_WORDS = ("databricks", "databricks-uc", "uc")
 """What names a workspace without any ``:`` (``get_uri_scheme`` in ``mlflow.utils.uri``)."""
 
+NAMED_BY_QUERY = frozenset(("odbc_connect", "dbname", "service"))
+"""Query parameters that may say which database is meant: pyodbc's connection string, libpq's name and service."""
+
+DATABASE_FORM = "DIALECT://USER@HOST:PORT/DATABASE"
+"""How a database is named; a password is left out, for it would be taken out again where this is shown."""
+
+DRIVERS = {"postgresql": "psycopg", "mysql": "pymysql", "mariadb": "pymysql", "mssql": "pyodbc"}
+"""Engine -> the driver, and its module, that is used where a URI names none; SQLite's is Python's own."""
+
 _MAX_PORT = 65_535
 
 
@@ -60,9 +69,14 @@ def _malformed_server(rest: str) -> str | None:
 def _malformed_database(rest: str) -> str | None:
     # A password may hold anything but an @, a user's name no /.
     before, at, after = rest.removeprefix("//").partition("@")
-    host = after if at and "/" not in before.partition(":")[0] else before + at + after
-    host = host.partition("/")[0].partition("?")[0]
-    return _malformed_port(host)
+    place = after if at and "/" not in before.partition(":")[0] else before + at + after
+    authority, _, query = place.partition("?")
+    host, _, database = authority.partition("/")
+    problem = _malformed_port(host)
+    keys = {each.partition("=")[0] for each in query.split("&")}
+    if problem is None and not database and not NAMED_BY_QUERY & keys:
+        return f"it names no database; {DATABASE_FORM} is expected"
+    return problem
 
 
 def _malformed_file(rest: str) -> str | None:
@@ -85,12 +99,12 @@ def _malformed_port(host: str) -> str | None:
     is_port = port.isascii() and port.isdigit() and int(port) <= _MAX_PORT
     if colon not in ("", ":") or (port and not is_port):
         # Where an @ is missing a password stands here, so it is not shown.
-        return f"after the host a port is expected, a number up to {_MAX_PORT}"
+        return f"after the colon behind the host a port number is expected, up to {_MAX_PORT}"
     return None
 
 
 def is_importable(module: str) -> bool:
     """Say whether a top-level module can be imported, without doing so."""
     if module in sys.modules:
-        return True
+        return sys.modules[module] is not None
     return any(finder.find_spec(module, None) for finder in sys.meta_path)

@@ -19,6 +19,7 @@ from runcontext.errors import StoreError
 from runcontext.program import current_program
 from runcontext.tracking.sql import addresses
 from runcontext.tracking.sql.addresses import Address
+from runcontext.tracking.uris import NAMED_BY_QUERY
 
 if TYPE_CHECKING:
     from sqlalchemy import URL
@@ -73,7 +74,7 @@ def _divided(url: URL) -> tuple[str, str]:
     path = url.database or ""
     if url.get_backend_name() == "sqlite":
         return _sqlite_file(path, url)
-    if addresses.NAMED_BY_QUERY & url.query.keys():
+    if NAMED_BY_QUERY & url.query.keys():
         return "", path
     name, _, root = path.lstrip("/").partition("/")
     return name, root

@@ -8,7 +8,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from runcontext.artifacts.database import schema
-from runcontext.tracking.sql.engine import open_engine, prepare_file, writing
+from runcontext.tracking.sql.engine import check_is_file, open_engine, prepare_file, writing
 from runcontext.tracking.sql.problems import reported
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ class Database:
         Raises:
             StoreError: a newer runcontext made the tables.
         """
+        check_is_file(self._address)
         if not self._has_tables and (self._address.file is None or os.path.exists(self._address.file)):
             with self.reading() as connection:
                 self._has_tables = schema.is_there(connection, self._address.shown)

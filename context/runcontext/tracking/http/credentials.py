@@ -157,8 +157,8 @@ def _named(wanted: str, providers: Iterable[Provider]) -> Provider:
         names.append(str(found))
     known = ", ".join([*names, *_KUBERNETES])
     message = (
-        f"MLFLOW_TRACKING_AUTH={wanted}: no plugin of that name can be used (known: {known}); install it, or unset the"
-        f" variable: {_NOT_SENT}"
+        f"no auth plugin is called {wanted!r} (MLFLOW_TRACKING_AUTH), or it cannot be used (known: {known}); install"
+        f" it, or unset the variable: {_NOT_SENT}"
     )
     raise StoreError(message)
 

@@ -169,6 +169,9 @@ class MLflowServerStore:
                 log.warn_once(f"{self.uri} refuses the tag {refusal.key!r} of run {run.run_id}: {refusal.reason}")
 
     def _delete_tag(self, run: StoredRun, key: str) -> None:
+        # To ask first keeps a server's log free of refusals; another process may have set it since we last looked.
+        if key not in rows.tags_of(self._writer.run(run.remote_id) or {}):
+            return
         try:
             self._writer.post("runs/delete-tag", {"run_id": run.remote_id, "key": key})
         except ServerRefusalError as error:

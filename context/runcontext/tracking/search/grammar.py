@@ -210,12 +210,14 @@ class _Reader:
     def take_comparator(self, accepted: Iterable[str], expected: str) -> str:
         """Take a comparator, which may be several words; in upper case."""
         first = self._take(("comparator", "word"), expected)
-        found = " ".join(first.text.upper().split())
-        while found in {"IS", "IS NOT", "NOT"} and not self.is_at_end and self._tokens[self._next].kind == "word":
-            found += " " + " ".join(self._take(("word",), expected).text.upper().split())
-        if found not in accepted:
+        found = " ".join(first.text.split())
+        while (
+            found.upper() in {"IS", "IS NOT", "NOT"} and not self.is_at_end and self._tokens[self._next].kind == "word"
+        ):
+            found += " " + " ".join(self._take(("word",), expected).text.split())
+        if found.upper() not in accepted:
             self.fail_with(f"expected {expected}; found {_shown(found)}", first.start)
-        return found
+        return found.upper()
 
     def take_text(self, expected: str) -> str:
         """Take a quoted text."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
@@ -18,16 +18,13 @@ from runcontext.program import current_program
 from runcontext.redaction import MARK, is_secret_name, redact_url
 from runcontext.tracking import uris
 
-DRIVERS = {"sqlite": "pysqlite", "postgresql": "psycopg", "mysql": "pymysql", "mariadb": "pymysql", "mssql": "pyodbc"}
+DRIVERS = {"sqlite": "pysqlite", **uris.DRIVERS}
 """Dialect -> the driver that is used where the URL names none."""
 
 EXTRAS = {"sqlite": "sql", "postgresql": "postgresql", "mysql": "mysql", "mariadb": "mysql", "mssql": "mssql"}
 """Dialect -> the extra of runcontext that installs that driver."""
 
-_FORM = "dialect://user:password@host:port/database"
 _CONNECTION_STRING = "odbc_connect"
-NAMED_BY_QUERY = frozenset((_CONNECTION_STRING, "dbname", "service"))
-"""Query parameters that may say which database is meant: pyodbc's connection string, libpq's name and service."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +62,8 @@ def parsed(uri: str) -> Address:
     file = _sqlite_file(url, shown) if dialect == "sqlite" else None
     if file is not None:
         url = url.set(database=file)
-    elif not url.database and not NAMED_BY_QUERY & url.query.keys():
-        message = f"{shown} names no database; expected {_FORM}"
+    elif not url.database and not uris.NAMED_BY_QUERY & url.query.keys():
+        message = f"{shown} names no database; {uris.DATABASE_FORM} is expected"
         raise StoreError(message)
     has_driver = "+" in url.drivername
     return Address(url if has_driver else url.set(drivername=f"{dialect}+{DRIVERS[dialect]}"), url, shown, file)
@@ -82,7 +79,8 @@ def _read(uri: str, dialect: str) -> URL:
         else:
             return url.set(drivername=url.drivername.lower())
     # Any part of it may be a password's: it is not shown.
-    message = f"the {dialect} URI is malformed: {problem}; {_FORM} is expected, with special characters percent-encoded"
+    form = "" if uris.DATABASE_FORM in problem else f"; {uris.DATABASE_FORM} is expected"
+    message = f"the {dialect} URI is malformed: {problem}{form}, with special characters percent-encoded"
     raise StoreError(message)
 
 
@@ -121,7 +119,10 @@ def without_credentials(uri: str) -> str:
     name = "" if parts.scheme in {"http", "https"} else user.partition(":")[0]
     netloc = f"{name}@{host}" if at and name else host
     kept = parts.query if len(query) == len(parse_qsl(parts.query, keep_blank_values=True)) else urlencode(query)
-    return redact_url(urlunsplit(parts._replace(netloc=netloc, query=kept)))
+    # `urlunsplit` leaves slashes out where no host stands between them: those of sqlite:////home.
+    stored = f"{parts.scheme}://{netloc}{parts.path}"
+    stored += f"?{kept}" if kept else ""
+    return redact_url(stored + f"#{parts.fragment}" if parts.fragment else stored)
 
 
 def _is_secret(key: str) -> bool:

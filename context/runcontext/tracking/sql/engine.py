@@ -16,16 +16,25 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import create_engine, event, exc
 
-from runcontext.errors import StoreUnavailableError
+from runcontext.errors import StoreError, StoreUnavailableError
 from runcontext.tracking.sql.addresses import DRIVERS
-from runcontext.tracking.sql.problems import missing_driver, reported
+from runcontext.tracking.sql.problems import WRITABLE_FOLDER, missing_driver, reported
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection, Engine
 
     from runcontext.tracking.sql.addresses import Address
 
-__all__ = ["BUSY_SECONDS", "LOCK_SECONDS", "file_identity", "open_engine", "prepare_file", "reported", "writing"]
+__all__ = [
+    "BUSY_SECONDS",
+    "LOCK_SECONDS",
+    "check_is_file",
+    "file_identity",
+    "open_engine",
+    "prepare_file",
+    "reported",
+    "writing",
+]
 
 BUSY_SECONDS = 60
 """How long a writer waits for others: 64 that begin at once on a slow disk need some of it."""
@@ -107,8 +116,14 @@ def prepare_file(address: Address, engine: Engine) -> None:
     """
     if address.file is None:
         return
-    os.makedirs(os.path.dirname(address.file), exist_ok=True)
-    with contextlib.closing(engine.raw_connection()) as connection:
+    check_is_file(address)
+    folder = os.path.dirname(address.file)
+    try:
+        os.makedirs(folder, exist_ok=True)
+    except OSError as error:
+        message = f"{address.shown} cannot be used: {folder} cannot be made: {error.strerror}; {WRITABLE_FOLDER}"
+        raise StoreError(message) from None
+    with contextlib.closing(_connected(engine)) as connection:
         cursor = connection.cursor()
         give_up = time.monotonic() + BUSY_SECONDS
         # Where others have the file open, SQLite refuses the change at once, without the wait that it keeps elsewhere.
@@ -119,6 +134,18 @@ def prepare_file(address: Address, engine: Engine) -> None:
             time.sleep(_PAUSE_SECONDS)
 
 
+def check_is_file(address: Address) -> None:
+    """Refuse a SQLite database where there is a folder.
+
+    Raises:
+        StoreError: there is one; the message says what to do.
+    """
+    if address.file is not None and os.path.isdir(address.file):
+        example = os.path.join(address.file, "runs.db")
+        message = f"{address.shown} is a folder; a file is expected: sqlite:///{example} names one in it"
+        raise StoreError(message)
+
+
 def file_identity(address: Address) -> tuple[int, int]:
     """Tell a SQLite database's file from another in its place: zeros where there is none, and of other engines."""
     try:
@@ -126,6 +153,14 @@ def file_identity(address: Address) -> tuple[int, int]:
     except OSError:
         found = None
     return (0, 0) if found is None else (found.st_dev, found.st_ino)
+
+
+def _connected(engine: Engine) -> Any:
+    # What the driver raises there is not SQLAlchemy's, as it is elsewhere.
+    try:
+        return engine.raw_connection()
+    except engine.dialect.loaded_dbapi.Error as error:
+        raise exc.DatabaseError(None, None, error) from None
 
 
 def _is_in_wal_mode(engine: Engine, cursor: Any) -> bool:

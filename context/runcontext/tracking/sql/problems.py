@@ -32,6 +32,9 @@ class _Family:
     numbers: tuple[int, ...] = ()
 
 
+WRITABLE_FOLDER = "check that its folder is there and can be written"
+"""What to do where SQLite's file can be neither opened nor made."""
+
 _CONNECTION_NUMBERS = (2002, 2003, 2006, 2012, 2013, 2014, 2026, 2055)
 """MySQL's client has one of these for whatever went wrong with a connection; the text says more."""
 
@@ -67,7 +70,7 @@ _FAMILIES = (
         numbers=(2026,),
     ),
     _Family("name a SQLite database, or a file that is not there yet", ("file is not a database", "malformed")),
-    _Family("check that its folder is there and can be written", ("unable to open database file",)),
+    _Family(WRITABLE_FOLDER, ("unable to open database file",)),
     _Family(
         None,
         (

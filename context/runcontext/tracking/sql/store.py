@@ -14,7 +14,7 @@ from runcontext.settings import current_settings
 from runcontext.tracking.search import check, encode_token, matches, position_of
 from runcontext.tracking.sql import addresses, reading, searching, upgrading
 from runcontext.tracking.sql import writing as rows
-from runcontext.tracking.sql.engine import file_identity, open_engine, prepare_file, reported, writing
+from runcontext.tracking.sql.engine import check_is_file, file_identity, open_engine, prepare_file, reported, writing
 from runcontext.tracking.sql.schema import RUNS, VERSION, ExactText
 from runcontext.tracking.store import BatchLimits, RunPage, StoredRun
 
@@ -153,6 +153,7 @@ class SqlStore:
     @contextlib.contextmanager
     def _reading(self) -> Iterator[Connection | None]:
         """Give a transaction that reads, None where there are no tables yet: nothing is made or upgraded for it."""
+        check_is_file(self._address)
         if self._address.file is not None and not os.path.isfile(self._address.file):
             message = f"no database {self.uri}: there is no file {self._address.file}; writing a run makes it"
             raise StoreError(message)
