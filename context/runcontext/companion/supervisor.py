@@ -12,7 +12,6 @@ import time
 
 from runcontext import entry_points, process, registry, resolution, settings
 from runcontext.companion.captures import Capture
-from runcontext.companion.mirroring import Mirroring
 from runcontext.companion.wire import NO_COMPANION
 from runcontext.companion.workforce import Job, Worker, Workforce
 
@@ -20,6 +19,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from runcontext.companion.mirroring import Mirroring
     from runcontext.companion.wire import Channel, Message
     from runcontext.registry import Spec
     from runcontext.tracking.local import RunFolder
@@ -57,7 +57,7 @@ class Supervisor:
         self._death = _death_descriptor(pid)
         self._captures: dict[str, Capture] = {}
         self._workforce = Workforce(self._own_descriptors, forked)
-        self._mirroring = Mirroring(self._all_descriptors)
+        self._mirroring: Mirroring | None = None
         self._environment = {**_without_toggles(dict(os.environ)), **MARK}
         self._idle_since = time.monotonic()
         self._is_widowed = False
@@ -65,7 +65,8 @@ class Supervisor:
 
     def _own_descriptors(self) -> list[int]:
         own = [self._caller.descriptor] if self._caller.is_open else []
-        return [*own, *self._mirroring.descriptors, *([] if self._death is None else [self._death])]
+        senders = [] if self._mirroring is None else self._mirroring.descriptors
+        return [*own, *senders, *([] if self._death is None else [self._death])]
 
     def _all_descriptors(self) -> list[int]:
         channels = [worker.channel for worker in self._workforce.workers]
@@ -77,7 +78,8 @@ class Supervisor:
         while not self._is_done():
             self._wait()
             self._hear_caller()
-            self._mirroring.hear()
+            if self._mirroring is not None:
+                self._mirroring.hear()
             for worker in list(self._workforce.workers):
                 self._on_worker(worker)
             for job in self._workforce.overdue():
@@ -98,20 +100,25 @@ class Supervisor:
         for capture in self._captures.values():
             capture.settle("no answer by the end of the program")
             capture.settle_at_end()
-        self._mirroring.end()
+        if self._mirroring is not None:
+            self._mirroring.end()
         self._workforce.disband()
+
+    @property
+    def _is_sending(self) -> bool:
+        return self._mirroring is not None and self._mirroring.is_busy
 
     def _is_done(self) -> bool:
         now = time.monotonic()
         if self._is_widowed:
             if not all(each.is_complete or now > each.finishes_by for each in self._captures.values()):
                 return False
-            if not self._has_looked_again:
+            if self._mirroring is not None and not self._has_looked_again:
                 # What came last is to be sent too.
                 self._has_looked_again = True
                 self._mirroring.look_again()
-            return not self._mirroring.is_busy
-        is_idle = not self._captures and not self._mirroring.is_busy
+            return not self._is_sending
+        is_idle = not self._captures and not self._is_sending
         if not is_idle:
             self._idle_since = now
         return is_idle and now - self._idle_since > IDLE_SECONDS
@@ -122,7 +129,7 @@ class Supervisor:
             poll.register(self._caller.descriptor, select.POLLIN | (select.POLLOUT if self._caller.has_unsent else 0))
         if self._death is not None and not self._is_widowed:
             poll.register(self._death, select.POLLIN)
-        for descriptor in self._mirroring.descriptors:
+        for descriptor in [] if self._mirroring is None else self._mirroring.descriptors:
             poll.register(descriptor, select.POLLIN)
         for worker in self._workforce.workers:
             if worker.channel.is_open:
@@ -176,6 +183,11 @@ class Supervisor:
     def _on_mirror(self, message: Message) -> None:
         current = settings.Settings.from_json(message["settings"])
         told = {**message, "environment": self._environment_of(message)}
+        if self._mirroring is None:
+            # Most programs send nothing.
+            from runcontext.companion.mirroring import Mirroring
+
+            self._mirroring = Mirroring(self._all_descriptors)
         self._mirroring.ask(told, current.sync_timeout_seconds)
 
     def _environment_of(self, message: Message) -> dict[str, str]:
@@ -334,7 +346,8 @@ class Supervisor:
 
     def _on_death(self) -> None:
         self._is_widowed = True
-        self._mirroring.hurry()
+        if self._mirroring is not None:
+            self._mirroring.hurry()
         for capture in self._captures.values():
             capture.is_disowned = False
             if capture.ended_at is None and capture.has_final_status():
