@@ -106,8 +106,16 @@ class _Job:
         """Put on record, for the program and for readers, why nothing goes on."""
         if self.mirror is not None:
             self.mirror.note_error(reason, is_given_up=is_given_up)
-        else:
+        elif self._may_write():
             state.note_error(self.folder, self.uri, reason, is_given_up=is_given_up)
+            self.lock.release()
+
+    def _may_write(self) -> bool:
+        """Say whether no other process sends this run: what that one knows must not be overwritten."""
+        try:
+            return self.lock.take()
+        except OSError:
+            return False
 
 
 class _Ear(logging.Handler):
@@ -197,6 +205,9 @@ class _Sender:
             self._pause(job, describe_error(error), None)
         except Exception as error:  # noqa: BLE001 - a fault of a plugin's or of ours costs this run's sending only
             self._give_up(job, describe_error(error))
+        self._pass_on_warnings(job)
+
+    def _pass_on_warnings(self, job: _Job) -> None:
         if job.mirror is not None and self._ear.has_heard:
             job.mirror.note_warnings(self._ear.taken())
 
@@ -205,6 +216,7 @@ class _Sender:
         if job.mirror is None:
             job.mirror = self._mirror(job)
         is_whole = job.mirror.step()
+        self._pass_on_warnings(job)
         self._failures = 0
         now = time.monotonic()
         if job.mirror.progress != job.progress:
