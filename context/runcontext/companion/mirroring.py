@@ -23,6 +23,9 @@ _SERVER = "runcontext.mirror.process"
 _LEAST_PATIENCE_SECONDS = 10.0
 """How long it goes on at least when the program is gone: whoever waits for nothing loses nothing by that."""
 
+_FAREWELL_SECONDS, _GLANCE_SECONDS = 0.5, 0.005
+"""How long they may take to end by themselves, and how often that is looked at."""
+
 _LATE_SECONDS = 90.0
 """How long something may still be added to a run that has ended, as late facts are."""
 
@@ -81,7 +84,10 @@ class Mirroring:
     def end(self) -> None:
         """See them out: what they have not sent is on record as such."""
         for sender in self._senders.values():
-            sender.end()
+            sender.let_go()
+        until = time.monotonic() + _FAREWELL_SECONDS
+        for sender in self._senders.values():
+            sender.end(until)
 
 
 class _Sender:
@@ -128,10 +134,22 @@ class _Sender:
             self.unsettled.update(self._told, recent)
             self._channel.send({"op": "hurry"})
 
-    def end(self) -> None:
+    def let_go(self) -> None:
         if self._channel is not None:
             self._channel.close()
+
+    def end(self, until: float) -> None:
+        """See it out; one that still waits for an answer then is ended."""
+        if self._channel is not None:
+            while not self._has_ended() and time.monotonic() < until:
+                time.sleep(_GLANCE_SECONDS)
             self._bury()
+
+    def _has_ended(self) -> bool:
+        try:
+            return os.waitid(os.P_PID, self._pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+        except ChildProcessError:
+            return True
 
     def _note(self, folder: str, *, is_settled: bool) -> None:
         if not is_settled:
