@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import threading
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -52,6 +53,7 @@ class SqlStore:
         self._address = addresses.parsed(uri)
         self._engine = open_engine(self._address)
         self._prepared: tuple[int, int] | None = None
+        self._preparing = threading.Lock()
 
     def __repr__(self) -> str:
         """Show where it is."""
@@ -140,15 +142,16 @@ class SqlStore:
                 raise StoreError(message) from error
 
     def _prepare(self) -> None:
-        identity = file_identity(self._address)
-        if self._prepared is not None and self._prepared == identity:
-            return
-        # Of a SQLite file that was deleted or replaced, open connections still write to the old one.
-        self._engine.dispose()
-        prepare_file(self._address, self._engine)
-        with writing(self._engine).connect() as connection:
-            upgrading.upgrade(connection, self.uri)
-        self._prepared = file_identity(self._address)
+        # One thread at a time: connections that another has at that moment nobody would close.
+        with self._preparing:
+            if self._prepared is not None and self._prepared == file_identity(self._address):
+                return
+            # Of a SQLite file that was deleted or replaced, open connections still write to the old one.
+            self._engine.dispose()
+            prepare_file(self._address, self._engine)
+            with writing(self._engine).connect() as connection:
+                upgrading.upgrade(connection, self.uri)
+            self._prepared = file_identity(self._address)
 
     @contextlib.contextmanager
     def _reading(self) -> Iterator[Connection | None]:
