@@ -11,6 +11,8 @@ from tests.places import servers_kept, servers_mlflow, servers_sql
 from tests.places.faults import FaultProxy
 from tests.places.servers_kept import CannotStartError, Session
 
+from runcontext.settings import put_in_force
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
@@ -45,6 +47,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("mlflow")
             if not is_there and item.get_closest_marker("timeout") is None:
                 item.add_marker(pytest.mark.timeout(_INSTALL_SECONDS))
+
+
+@pytest.fixture(autouse=True)
+def settings_of_each_test() -> Iterator[None]:
+    """Leave no settings in force that a run in this process has read: the next test has an environment of its own."""
+    put_in_force(None)
+    yield
+    put_in_force(None)
 
 
 @pytest.fixture(scope="session")
