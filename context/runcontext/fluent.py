@@ -6,6 +6,7 @@ import os
 import sys
 
 from runcontext import capture, run, starting
+from runcontext.project import working_directory
 from runcontext.run import Run
 from runcontext.settings import Settings
 from runcontext.tracking import destination, local
@@ -293,7 +294,7 @@ def resolve_context(
     """
     from runcontext.record import Context
 
-    current = Settings.current(current_folder())
+    current = Settings.current(working_directory())
     if timeout is not None:
         current = current.with_environment({"RUNCONTEXT_TIMEOUT": str(timeout)})
     under_way = capture.Capture(
@@ -315,7 +316,7 @@ def current_store(tracking_uri: str | os.PathLike[str] | None) -> local.LocalSto
 
 def current_destination(tracking_uri: str | os.PathLike[str] | None) -> tuple[local.LocalStore, str | None]:
     """Give the local store of a tracking URI, or of the one that runs go to now, and where they are sent besides."""
-    folder = current_folder()
+    folder = working_directory()
     settings = Settings.current(folder)
     return destination.of(tracking_uri or _tracking_uri or settings.tracking_uri, settings, folder)
 
@@ -326,15 +327,7 @@ def _elsewhere(tracking_uri: str | os.PathLike[str] | None) -> TrackingStore | N
         return None
     from runcontext.tracking import places
 
-    return places.open_store(destination.absolute(os.fspath(tracking_uri), current_folder()))
-
-
-def current_folder() -> str | None:
-    """Give the working directory, None where it is gone."""
-    try:
-        return os.getcwd()
-    except OSError:
-        return None
+    return places.open_store(destination.absolute(os.fspath(tracking_uri), working_directory()))
 
 
 def _target() -> Run:

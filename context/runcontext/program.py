@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import sys
 
+from runcontext.project import working_directory
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -105,13 +107,13 @@ class Program:
         """Describe the same program as it ends: where it is by then, and what it has imported."""
         if self.pid != os.getpid():
             return self
-        return Program.from_json({**self.to_json(), "cwd": _cwd(), "imported": self.imported})
+        return Program.from_json({**self.to_json(), "cwd": working_directory(), "imported": self.imported})
 
     @classmethod
     def of_command(cls, command: list[str], *, pid: int, executable: str) -> Program:
         """Describe a command in any language that ``runcontext run`` starts as process ``pid``."""
         words = tuple(command)
-        cwd = _cwd()
+        cwd = working_directory()
         script, module = _script_of(words, executable)
         file = os.path.abspath(script) if script is not None and cwd is not None else None
         return cls(
@@ -149,7 +151,7 @@ def _this_process() -> Program:
     main = sys.modules.get("__main__")
     spec = getattr(main, "__spec__", None)
     file = getattr(main, "__file__", None)
-    cwd = _cwd()
+    cwd = working_directory()
     if file is not None and not os.path.isabs(file):
         file = os.path.normpath(os.path.join(cwd, file)) if cwd is not None else None
     return Program(
@@ -201,10 +203,3 @@ def _is_script(executable: str) -> bool:
             return file.read(2) == b"#!"
     except OSError:
         return False
-
-
-def _cwd() -> str | None:
-    try:
-        return os.getcwd()
-    except OSError:
-        return None

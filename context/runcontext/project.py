@@ -11,6 +11,14 @@ if TYPE_CHECKING:
 STORE_FOLDER = ".runcontext"
 
 
+def working_directory() -> str | None:
+    """Give the working directory, None where it is gone."""
+    try:
+        return os.getcwd()
+    except OSError:
+        return None
+
+
 def parents(folder: str) -> Iterator[str]:
     """Give ``folder`` and every folder above it."""
     while True:

@@ -8,6 +8,7 @@ import time
 
 from runcontext import capture, log, process, run
 from runcontext.errors import StoreError
+from runcontext.project import working_directory
 from runcontext.run import NAME_TAG, Run
 from runcontext.settings import Settings, put_in_force
 from runcontext.tracking import destination, local
@@ -289,9 +290,9 @@ def _folder_of(program: Program | None) -> str | None:
     """Give the folder from which project and store are looked for: the program's, else its script's."""
     if program is not None:
         return program.cwd
-    try:
-        return os.getcwd()
-    except OSError:
-        file = getattr(sys.modules.get("__main__"), "__file__", None)
-        folder = os.path.dirname(os.path.abspath(file)) if file and os.path.isabs(file) else None
-        return folder if folder is None or os.path.isdir(folder) else None
+    folder = working_directory()
+    if folder is not None:
+        return folder
+    file = getattr(sys.modules.get("__main__"), "__file__", None)
+    of_script = os.path.dirname(os.path.abspath(file)) if file and os.path.isabs(file) else None
+    return of_script if of_script is not None and os.path.isdir(of_script) else None

@@ -12,6 +12,7 @@ import threading
 import time
 
 from runcontext import resolution
+from runcontext.project import working_directory
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -132,13 +133,13 @@ class _Surroundings:
     """The program's folder and environment at one moment."""
 
     def __init__(self) -> None:
-        self._folder = _folder()
+        self._folder = working_directory()
         self._environment = dict(os.environ)
 
     def changes(self) -> str | None:
         """Say what has changed since, None for nothing."""
         said = []
-        folder, environment = _folder(), dict(os.environ)
+        folder, environment = working_directory(), dict(os.environ)
         if folder != self._folder:
             said.append(f"the program's folder changed from {self._folder} to {folder} while it ran")
         names = {
@@ -149,10 +150,3 @@ class _Surroundings:
         if names:
             said.append(f"the program's environment changed while it ran: {', '.join(sorted(names))}")
         return resolution.writable("; ".join(said)) or None
-
-
-def _folder() -> str | None:
-    try:
-        return os.getcwd()
-    except OSError:
-        return None

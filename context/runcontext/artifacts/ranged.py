@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import os
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import BinaryIO
+
+from runcontext import locks
 
 BLOCK_BYTES = 8 << 20
 """How much is asked for at once; a file of this size or less is fetched in one go, and its part never kept."""
@@ -31,9 +32,7 @@ def resumed(local_path: str, key: str) -> Iterator[BinaryIO | None]:
     own = f".{_short(name)}-{_short(key)}.part"
     path = os.path.join(folder, own)
     with open(path, "a+b") as part:
-        try:
-            fcntl.flock(part, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not locks.lock(part.fileno()):
             yield None
             return
         _remove_others(folder, f".{_short(name)}-", own)

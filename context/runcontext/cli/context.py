@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -12,6 +11,7 @@ from runcontext.cli import output
 from runcontext.cli.output import Column, Table
 from runcontext.presentation import text
 from runcontext.presentation.view import PROBLEMS, PROVIDERS, Kind, giver
+from runcontext.project import working_directory
 from runcontext.record import OutcomeStatus
 from runcontext.settings import Settings
 
@@ -125,11 +125,7 @@ def origins(context: Context) -> dict[str, str]:
     """Give where each provider of a context comes from, as this environment has it: a distribution, or a setting."""
     if not context.outcomes.keys() - registry.BUILT_IN.keys():
         return {}
-    try:
-        folder = os.getcwd()
-    except OSError:
-        folder = None
-    current = Settings.current(folder)
+    current = Settings.current(working_directory())
     found = entry_points.cached(sys.path, current.cache_folder)
     return {spec.name: spec.origin for spec in registry.plan(found, current)}
 

@@ -10,11 +10,11 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from runcontext import fluent
 from runcontext.artifacts import reading
 from runcontext.artifacts.progress import TransferBar
 from runcontext.cli import output, place
 from runcontext.cli.ls import SHORT_ID_DIGITS
+from runcontext.project import working_directory
 
 if TYPE_CHECKING:
     import argparse
@@ -45,4 +45,4 @@ def main(options: argparse.Namespace) -> int:
 def _store(tracking_uri: str) -> TrackingStore:
     from runcontext.tracking import destination, places
 
-    return places.open_store(destination.absolute(tracking_uri, fluent.current_folder()))
+    return places.open_store(destination.absolute(tracking_uri, working_directory()))

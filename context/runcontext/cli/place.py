@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from runcontext import codec, fluent
 from runcontext.errors import StoreError
 from runcontext.mirror import state
+from runcontext.project import working_directory
 from runcontext.record import Context
 from runcontext.tracking import reading
 
@@ -114,7 +115,7 @@ class _Elsewhere:
 
         # Somebody waits for an answer: MLflow's seven attempts would take minutes.
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
-        self._store: TrackingStore = places.open_store(destination.absolute(tracking_uri, fluent.current_folder()))
+        self._store: TrackingStore = places.open_store(destination.absolute(tracking_uri, working_directory()))
         self.name = self._store.uri
 
     def search(self, query: Query) -> RunPage:

@@ -6,13 +6,13 @@ the first to be overridden first; ``target`` is ``module:attribute``, null where
 
 from __future__ import annotations
 
-import os
 import sys
 from typing import TYPE_CHECKING
 
 from runcontext import entry_points, registry
 from runcontext.cli import output
 from runcontext.cli.output import Column, Table
+from runcontext.project import working_directory
 from runcontext.settings import Settings
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 def main(options: argparse.Namespace) -> int:
     """List the providers, installed ones looked for anew."""
-    specs = registry.plan(entry_points.scan(sys.path), Settings.current(_folder()))
+    specs = registry.plan(entry_points.scan(sys.path), Settings.current(working_directory()))
     if options.json:
         output.print_json({"schema": output.SCHEMA, "providers": [_row(spec) for spec in specs]})
         return 0
@@ -45,10 +45,3 @@ def _row(spec: Spec) -> dict[str, Any]:
         "enabled": spec.enabled,
         "switched_by": spec.switched_by,
     }
-
-
-def _folder() -> str | None:
-    try:
-        return os.getcwd()
-    except OSError:
-        return None

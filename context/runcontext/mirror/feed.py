@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from runcontext import codec
 from runcontext.errors import StoreUnavailableError
 from runcontext.mirror import state
+from runcontext.tracking.journal import event_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-NO_EVENT: Mapping[str, Any] = MappingProxyType({"t": 0})
 MOST_BYTES = 4 * 1024 * 1024
 """How much of a journal is read at a time."""
 
@@ -88,16 +86,8 @@ def _entries(folder: str, journal: str, start: int, end: int, *, words: tuple[by
                     return
                 at += len(line)
                 if not words or any(word in line for word in words):
-                    yield Entry(_event(line), journal, at)
+                    # What is no event is taken too, and adds nothing.
+                    yield Entry(event_in(line), journal, at)
     except OSError as error:
         message = f"the journal {journal} of the run in {folder} cannot be read: {error}"
         raise StoreUnavailableError(message) from error
-
-
-def _event(line: bytes) -> Mapping[str, Any]:
-    try:
-        event = codec.loads(line.decode())
-    except ValueError:
-        event = None
-    # What is no event (the journal's header, a line that was torn) is taken too, and adds nothing.
-    return event if isinstance(event, dict) and isinstance(event.get("t"), int) else NO_EVENT

@@ -4,22 +4,12 @@ from __future__ import annotations
 
 import os
 
+from runcontext import locks
 from runcontext.mirror import state
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from types import ModuleType
-
-try:
-    import fcntl as _fcntl
-except ImportError:  # pragma: no cover - Windows has no flock(2); there nothing keeps them apart
-    fcntl: ModuleType | None = None
-else:
-    fcntl = _fcntl
 
 
 class Lock:
-    """The lock of one run's folder (flock(2)); the system releases it when its holder ends, however that ends."""
+    """The lock of one run's folder."""
 
     def __init__(self, folder: str) -> None:
         """Name the run's folder; nothing is touched yet."""
@@ -31,15 +21,9 @@ class Lock:
         if self._descriptor is not None:
             return True
         descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o666)
-        try:
-            if fcntl is not None:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not locks.lock(descriptor):
             os.close(descriptor)
             return False
-        except OSError:
-            # A file system without locks.
-            pass
         self._descriptor = descriptor
         return True
 

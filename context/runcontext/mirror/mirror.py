@@ -19,6 +19,7 @@ from runcontext.record import RunStatus
 from runcontext.redaction import redact_text, redact_url
 from runcontext.resolution import cut
 from runcontext.tracking import local, reading
+from runcontext.tracking.journal import NO_EVENT
 from runcontext.tracking.store import Batch, BatchLimits, NewRun, Refusal, RunUpdate, StoredRun
 
 if TYPE_CHECKING:
@@ -257,7 +258,7 @@ class Mirror:
         self.state.under_way = None
         self.state.offsets = {**self.state.offsets, **under_way["until"]}
         for entry in entries:
-            if entry.event is not feed.NO_EVENT:
+            if entry.event is not NO_EVENT:
                 self._known.apply(entry.event)
         self.state.is_complete = False
         if under_way["first"]:

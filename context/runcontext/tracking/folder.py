@@ -12,23 +12,17 @@ import re
 import time
 from typing import TYPE_CHECKING, Any
 
-from runcontext import codec
+from runcontext import codec, locks
 from runcontext.errors import StoreError, StoreUnavailableError
+from runcontext.project import working_directory
 from runcontext.record import json_number
 from runcontext.tracking import local, local_search, reading
+from runcontext.tracking.journal import NO_EVENT, event_in
 from runcontext.tracking.local import LocalStore, RunFolder
 from runcontext.tracking.store import BatchLimits, StoredRun
 
-try:
-    import fcntl as _fcntl
-except ImportError:  # pragma: no cover - Windows has no flock(2); there nothing keeps two writers of one run apart
-    fcntl: ModuleType | None = None
-else:
-    fcntl = _fcntl
-
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from types import ModuleType
 
     from runcontext.artifacts.repository import ArtifactRepository
     from runcontext.record import RunRecord
@@ -63,7 +57,7 @@ class FolderStore:
 
     def __init__(self, uri: str | os.PathLike[str]) -> None:
         """Name the folder; nothing is touched yet."""
-        self._store = LocalStore.at(uri, _working_directory())
+        self._store = LocalStore.at(uri, working_directory())
         self._journals: dict[str, _CopyJournal] = {}
 
     @property
@@ -183,7 +177,7 @@ class _CopyJournal:
         """Write one event, unless one of this sequence number is there; raises OSError."""
         os.makedirs(os.path.dirname(self._path), exist_ok=True)
         with open(os.open(self._path, _APPENDING, 0o666), "rb") as file:
-            _lock(file.fileno())
+            locks.lock(file.fileno(), is_waiting=True)
             is_torn = self._take_in(file)
             if once_as is not None and once_as in self._taken:
                 return
@@ -202,8 +196,8 @@ class _CopyJournal:
         is_torn = False
         for line in file:
             is_torn = not line.endswith(b"\n")
-            event = {} if is_torn else _event(line)
-            self._last_ms = max(self._last_ms, event.get("t", 0))
+            event = NO_EVENT if is_torn else event_in(line)
+            self._last_ms = max(self._last_ms, event["t"])
             if "sequence" in event:
                 self._taken.add(event["sequence"])
             self._read_until += len(line)
@@ -229,14 +223,6 @@ class _Writing:
             raise StoreUnavailableError(message) from error
 
 
-def _working_directory() -> str | None:
-    try:
-        return os.getcwd()
-    except OSError:
-        # Somebody deleted it; a path from the root needs none.
-        return None
-
-
 def _identity(run: NewRun) -> dict[str, Any]:
     return {
         "schema": local.SCHEMA,
@@ -251,24 +237,6 @@ def _identity(run: NewRun) -> dict[str, Any]:
 
 def _line(event: Mapping[str, Any]) -> bytes:
     return (codec.dumps(event) + "\n").encode()
-
-
-def _event(line: bytes) -> Mapping[str, Any]:
-    try:
-        event = codec.loads(line.decode())
-    except ValueError:
-        return {}
-    return event if isinstance(event, dict) else {}
-
-
-def _lock(descriptor: int) -> None:
-    """Wait until no other process writes this file; the system lets go of the lock when it is closed."""
-    try:
-        if fcntl is not None:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-    except OSError:
-        # A file system without locks.
-        return
 
 
 def _write_all(descriptor: int, content: bytes) -> None:

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 MEMORY_LIMIT_BYTES = 64 * 1024 * 1024
 _CHUNK_BYTES = 1024 * 1024
 
+NO_EVENT: Mapping[str, Any] = {"t": 0}
+"""What a line adds up to that holds no event: nothing. It is never written to."""
+
 
 class Journal:
     """The journal that this process writes for one run, opened at its first event.
@@ -134,6 +137,15 @@ class Journal:
         self._waiting[:0] = content
         self._descriptor = None
         os.close(deleted)
+
+
+def event_in(line: bytes) -> Mapping[str, Any]:
+    """Read one line of a journal; ``NO_EVENT`` of what holds none: its header, or one torn as its writer was killed."""
+    try:
+        event = codec.loads(line.decode())
+    except ValueError:
+        return NO_EVENT
+    return event if isinstance(event, dict) and isinstance(event.get("t"), int) else NO_EVENT
 
 
 def _line(event: Mapping[str, Any]) -> bytes:

@@ -15,6 +15,7 @@ from runcontext.errors import StoreError
 from runcontext.mirror import state as mirror_state
 from runcontext.record import Context, RunRecord, RunStatus
 from runcontext.tracking import local
+from runcontext.tracking.journal import NO_EVENT, event_in
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -242,12 +243,8 @@ def journals(path: str) -> list[str]:
 def _lines(journal: str) -> Iterator[Mapping[str, Any]]:
     with open(journal, "rb") as file:
         for line in file:
-            try:
-                event = codec.loads(line.decode())
-            except ValueError:
-                # A process that was killed in mid-write leaves one torn line, the last.
-                continue
-            if isinstance(event, dict) and isinstance(event.get("t"), int):
+            event = event_in(line)
+            if event is not NO_EVENT:
                 yield event
 
 
