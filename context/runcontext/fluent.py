@@ -8,18 +8,20 @@ import sys
 from runcontext import capture, run, starting
 from runcontext.project import working_directory
 from runcontext.run import Run
-from runcontext.settings import Settings
+from runcontext.settings import Settings, put_in_force
 from runcontext.tracking import destination, local
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
-    from typing import Any
+    from typing import Any, TypeVar
 
     from runcontext.artifacts.repository import ArtifactInfo
     from runcontext.record import Context, RunRecord, RunStatus
     from runcontext.tracking.store import RunPage, TrackingStore
+
+    _Read = TypeVar("_Read")
 
 _tracking_uri: str | None = None
 _experiment_name: str | None = None
@@ -142,15 +144,7 @@ def get_run(run_id: str, *, tracking_uri: str | os.PathLike[str] | None = None) 
     Raises:
         StoreError: there is no such run, or the place cannot be read.
     """
-    from runcontext.tracking import reading
-
-    elsewhere = _elsewhere(tracking_uri)
-    if elsewhere is None:
-        return reading.get_run(current_store(tracking_uri), run_id)
-    try:
-        return elsewhere.get_run(run_id)
-    finally:
-        elsewhere.close()
+    return _read(tracking_uri, lambda elsewhere: _record(run_id, elsewhere, tracking_uri))
 
 
 def search_runs(
@@ -186,13 +180,11 @@ def search_runs(
     names = (experiment_names,) if isinstance(experiment_names, str) else experiment_names
     order = (order_by,) if isinstance(order_by, str) else tuple(order_by or ())
     query = Query(None if names is None else tuple(names), filter_string, order, max_results, page_token)
-    elsewhere = _elsewhere(tracking_uri)
-    if elsewhere is None:
-        return reading.search(current_store(tracking_uri), query)
-    try:
-        return elsewhere.search_runs(query)
-    finally:
-        elsewhere.close()
+
+    def found(elsewhere: TrackingStore | None) -> RunPage:
+        return reading.search(current_store(tracking_uri), query) if elsewhere is None else elsewhere.search_runs(query)
+
+    return _read(tracking_uri, found)
 
 
 def list_artifacts(
@@ -210,13 +202,11 @@ def list_artifacts(
     """
     from runcontext.artifacts import reading
 
-    elsewhere = _elsewhere(tracking_uri)
-    try:
-        with reading.artifacts_of(get_run(run_id, tracking_uri=tracking_uri), elsewhere) as repository:
+    def listed(elsewhere: TrackingStore | None) -> list[ArtifactInfo]:
+        with reading.artifacts_of(_record(run_id, elsewhere, tracking_uri), elsewhere) as repository:
             return list(repository.list_artifacts(path))
-    finally:
-        if elsewhere is not None:
-            elsewhere.close()
+
+    return _read(tracking_uri, listed)
 
 
 def download_artifacts(
@@ -243,13 +233,11 @@ def download_artifacts(
     from runcontext.artifacts import reading
 
     folder = None if dst_path is None else os.fspath(dst_path)
-    elsewhere = _elsewhere(tracking_uri)
-    try:
-        found = get_run(run_id, tracking_uri=tracking_uri)
-        return Path(reading.download(found, elsewhere, artifact_path, folder))
-    finally:
-        if elsewhere is not None:
-            elsewhere.close()
+
+    def fetched(elsewhere: TrackingStore | None) -> Path:
+        return Path(reading.download(_record(run_id, elsewhere, tracking_uri), elsewhere, artifact_path, folder))
+
+    return _read(tracking_uri, fetched)
 
 
 def set_tracking_uri(uri: str | os.PathLike[str] | None) -> None:
@@ -321,12 +309,30 @@ def current_destination(tracking_uri: str | os.PathLike[str] | None) -> tuple[lo
     return destination.of(tracking_uri or _tracking_uri or settings.tracking_uri, settings, folder)
 
 
+def _read(tracking_uri: str | os.PathLike[str] | None, read: Callable[[TrackingStore | None], _Read]) -> _Read:
+    """Give what ``read`` finds in a place, which is None where it is a folder of this machine."""
+    elsewhere = _elsewhere(tracking_uri)
+    try:
+        return read(elsewhere)
+    finally:
+        if elsewhere is not None:
+            elsewhere.close()
+
+
+def _record(run_id: str, elsewhere: TrackingStore | None, tracking_uri: str | os.PathLike[str] | None) -> RunRecord:
+    from runcontext.tracking import reading
+
+    return reading.get_run(current_store(tracking_uri), run_id) if elsewhere is None else elsewhere.get_run(run_id)
+
+
 def _elsewhere(tracking_uri: str | os.PathLike[str] | None) -> TrackingStore | None:
     """Give the place to read from that is none of this machine's folders; None where it is one."""
     if tracking_uri is None or destination.is_local(os.fspath(tracking_uri)):
         return None
     from runcontext.tracking import places
 
+    # A reader goes by the settings of this moment, not by those of the last run.
+    put_in_force(Settings.current(working_directory()))
     return places.open_store(destination.absolute(os.fspath(tracking_uri), working_directory()))
 
 

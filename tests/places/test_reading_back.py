@@ -55,6 +55,16 @@ def test_a_relative_database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert runcontext.get_run(run.run_id, tracking_uri="sqlite:///runs.db").run_id == run.run_id
 
 
+def test_settings_of_the_moment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reader goes by the settings of its own moment, not by those of a run that the process made before."""
+    uri = f"sqlite:///{tmp_path}/runs.db"
+    with runcontext.start_run(tracking_uri=tmp_path / "local", providers=[]):
+        pass
+    monkeypatch.setenv("RUNCONTEXT_PLUGIN_SQLITE", "not-installed")
+    with pytest.raises(StoreError, match="RUNCONTEXT_PLUGIN_SQLITE=not-installed"):
+        runcontext.search_runs(tracking_uri=uri)
+
+
 def test_what_reading_here_imports(tmp_path: Path) -> None:
     """Reading this machine's runs without a filter imports no parser and no client."""
     program = (
