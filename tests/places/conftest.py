@@ -11,6 +11,7 @@ from tests.places import servers_kept, servers_mlflow, servers_sql
 from tests.places.faults import FaultProxy
 from tests.places.servers_kept import CannotStartError, Session
 
+from runcontext import log
 from runcontext.settings import put_in_force
 
 if TYPE_CHECKING:
@@ -55,6 +56,17 @@ def settings_of_each_test() -> Iterator[None]:
     put_in_force(None)
     yield
     put_in_force(None)
+
+
+@pytest.fixture
+def alone(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give a home of the test's own, leave out the machine's proxies and credentials, and hear again what was heard."""
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy", "NETRC"):
+        monkeypatch.delenv(name, raising=False)
+    home = tmp_path_factory.mktemp("home")
+    monkeypatch.setenv("HOME", str(home))
+    log._said.clear()
+    return home
 
 
 @pytest.fixture(scope="session")

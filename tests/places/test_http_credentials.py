@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from tests.places.loopback import Loopback
 
-from runcontext import log, plugins
+from runcontext import plugins
 from runcontext.errors import StoreError
 from runcontext.tracking.http import ServerSession
 
@@ -30,13 +30,9 @@ def basic(user: str, password: str) -> str:
 
 
 @pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Give a home folder of the test's own, and hear again what other tests have made heard."""
-    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy", "NETRC"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    log._said.clear()
-    return tmp_path
+def home(alone: Path) -> Path:
+    """Give the home folder, which is the test's own."""
+    return alone
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from tests.places.loopback import Answer, Authority, Loopback
 
-from runcontext import log, plugins
+from runcontext import plugins
 from runcontext.errors import StoreError, StoreUnavailableError
 from runcontext.tracking.http import ServerRefusalError, ServerSession, problem_of
 
@@ -24,17 +24,10 @@ if TYPE_CHECKING:
 
     Listen = Callable[..., Loopback]
 
+pytestmark = pytest.mark.usefixtures("alone")
+
 SECRET = "correct-horse-battery"  # noqa: S105 - what the tests look for
 RUN = "/api/2.0/mlflow/runs/get"
-
-
-@pytest.fixture(autouse=True)
-def alone(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Leave out what the machine says of proxies and credentials, and hear again what was heard."""
-    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
-    log._said.clear()
 
 
 @pytest.fixture

@@ -35,48 +35,29 @@ with runcontext.start_run(run_name=f"run {sys.argv[1]}", tags={"number": sys.arg
 
 
 @pytest.fixture
-def sqlite_url(tmp_path: Path) -> str:
-    """Give the URL of a database file that is not there yet."""
-    return f"sqlite:///{tmp_path / 'runs.db'}"
-
-
-@pytest.fixture
-def postgresql(postgresql_url: str) -> str:
+def url(request: pytest.FixtureRequest, engine: str, tmp_path: Path) -> str:
     """Give the URL of an empty database; skips where its driver is missing."""
+    if engine == "sqlite":
+        return f"sqlite:///{tmp_path / 'runs.db'}"
     pytest.importorskip("psycopg")
-    return postgresql_url
+    return str(request.getfixturevalue("postgresql_url"))
 
 
-def test_several_processes_write_into_one_postgresql(
-    postgresql: str, program_environment: dict[str, str], tmp_path: Path
+@pytest.mark.timeout(3_600)
+@pytest.mark.parametrize(
+    ("engine", "count", "at_once"),
+    [
+        ("postgresql", 6, 6),
+        ("sqlite", 6, 6),
+        pytest.param("postgresql", 500, 32, marks=pytest.mark.soak),
+        pytest.param("sqlite", 64, 64, marks=pytest.mark.soak),
+    ],
+)
+def test_many_processes_write_into_one_database(
+    url: str, count: int, at_once: int, program_environment: dict[str, str], tmp_path: Path
 ) -> None:
     """Processes that start together, make the tables and the experiment together, and write together."""
-    _run_and_compare(postgresql, 6, program_environment, tmp_path, at_once=6)
-
-
-def test_several_processes_write_into_one_sqlite(
-    sqlite_url: str, program_environment: dict[str, str], tmp_path: Path
-) -> None:
-    """The same into a file, which one process at a time can write to."""
-    _run_and_compare(sqlite_url, 6, program_environment, tmp_path, at_once=6)
-
-
-@pytest.mark.soak
-@pytest.mark.timeout(3_600)
-def test_500_processes_write_into_one_postgresql(
-    postgresql: str, program_environment: dict[str, str], tmp_path: Path
-) -> None:
-    """500 processes, 32 of them at any time: 500 complete runs."""
-    _run_and_compare(postgresql, 500, program_environment, tmp_path, at_once=32)
-
-
-@pytest.mark.soak
-@pytest.mark.timeout(1_200)
-def test_64_processes_write_into_one_sqlite_at_once(
-    sqlite_url: str, program_environment: dict[str, str], tmp_path: Path
-) -> None:
-    """64 processes, all at the same time."""
-    _run_and_compare(sqlite_url, 64, program_environment, tmp_path, at_once=64)
+    _run_and_compare(url, count, program_environment, tmp_path, at_once=at_once)
 
 
 def _run_and_compare(url: str, count: int, environment: dict[str, str], folder: Path, *, at_once: int) -> None:

@@ -15,7 +15,6 @@ from tests.places import servers_kept, servers_mlflow
 from tests.places.loopback import Answer, Authority, Loopback
 from tests.places.mlflow_client import Client
 
-from runcontext import log
 from runcontext.errors import StoreError, StoreUnavailableError
 from runcontext.record import RunStatus
 from runcontext.testing import TrackingStoreContract
@@ -37,6 +36,8 @@ if TYPE_CHECKING:
 
     PutProxy = Callable[[str], FaultProxy]
 
+pytestmark = pytest.mark.usefixtures("alone")
+
 NOW = 1_790_000_000_000
 LARGEST = 1.7976931348623157e308
 """What MLflow's database keeps in place of infinity."""
@@ -46,15 +47,6 @@ class OpenStore(Protocol):
     """Gives a store of a server's URL."""
 
     def __call__(self, url: str, **environment: str) -> MLflowServerStore: ...
-
-
-@pytest.fixture(autouse=True)
-def alone(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Leave out what the machine says of proxies and credentials."""
-    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
-    log._said.clear()
 
 
 @pytest.fixture

@@ -30,8 +30,15 @@ if TYPE_CHECKING:
     from tests.places.servers_mlflow import MLflowServer
 
 EXPERIMENT = "nothing lost"
-PLACES = (("newest", "sqlite"), ("2.22", "file"))
-"""A server that tells points apart by itself, and one that keeps in files whatever it is sent, however often."""
+ROUNDS = (
+    pytest.param("newest", "sqlite", (2,), id="newest-sqlite"),
+    pytest.param("2.22", "file", (1,), id="2.22-file"),
+    pytest.param("newest", "sqlite", (25,) * 4, id="newest-sqlite-100", marks=pytest.mark.soak),
+    pytest.param("2.22", "file", (25,) * 4, id="2.22-file-100", marks=pytest.mark.soak),
+)
+"""With a server that tells points apart by itself, and with one that keeps in files whatever it is sent, however often:
+how many rounds there are until what arrived is read back, each time.
+"""
 
 POINTS, PARAMS, TAGS, ARTIFACTS = 1_000, 20, 50, 5
 CALLS = POINTS + PARAMS + TAGS + ARTIFACTS
@@ -109,8 +116,8 @@ class Logged:
     artifacts: Mapping[str, str]
 
 
-@pytest.mark.timeout(600)
-@pytest.mark.parametrize(("version", "backend"), PLACES)
+@pytest.mark.timeout(7_200)
+@pytest.mark.parametrize(("version", "backend", "counts"), ROUNDS)
 def test_nothing_is_lost_and_nothing_is_twice(
     private_mlflow: PrivateMLflow,
     fault_proxy: Callable[[str], FaultProxy],
@@ -118,31 +125,16 @@ def test_nothing_is_lost_and_nothing_is_twice(
     tmp_path: Path,
     version: str,
     backend: str,
+    counts: tuple[int, ...],
 ) -> None:
     """A run has once, after ``runcontext sync``, what was logged: with the server killed, and with the program."""
     server = private_mlflow(version, backend=backend)
     rounds = _Rounds(server, fault_proxy(server.url), program_environment, tmp_path)
-    rounds.play(2 if backend == "sqlite" else 1, seed=1)
-    rounds.check()
-
-
-@pytest.mark.soak
-@pytest.mark.timeout(7_200)
-@pytest.mark.parametrize(("version", "backend"), PLACES)
-def test_nothing_is_lost_in_200_rounds(
-    private_mlflow: PrivateMLflow,
-    fault_proxy: Callable[[str], FaultProxy],
-    program_environment: dict[str, str],
-    tmp_path: Path,
-    version: str,
-    backend: str,
-) -> None:
-    """The same a hundred times with each server."""
-    server = private_mlflow(version, backend=backend)
-    rounds = _Rounds(server, fault_proxy(server.url), program_environment, tmp_path)
-    for first in range(0, 100, 25):
-        rounds.play(25, seed=1_000 + first)
+    seed = 1
+    for count in counts:
+        rounds.play(count, seed=seed)
         rounds.check()
+        seed += count
 
 
 class _Rounds:
