@@ -13,14 +13,14 @@ export TEST_ENVIRONMENTS := $(CURDIR)/build
 PYTEST := $(BIN)/python -m pytest
 SLOW_PYTEST := $(SLOW)/bin/python -m pytest
 
-.PHONY: help demo test slow check lint types coverage pythons wheel bench soak clean
+.PHONY: help demo test slow check lint types coverage wheel bench soak clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo 'make demo    train a small model under start_run() and print the captured context'
 	@echo 'make test    run the test suite'
 	@echo 'make slow    run the tests that take long or need numpy, torch, Jupyter and Dask, in an environment of their own'
-	@echo 'make check   what CI runs: lint, types, coverage, other Pythons, the built wheel'
+	@echo 'make check   what CI runs: lint, types, coverage, the built wheel on other Pythons'
 	@echo 'make bench   time runcontext against its peers'
 	@echo 'make soak    the long tests'
 
@@ -51,7 +51,7 @@ test: $(VENV)/.check
 slow: $(SLOW)/.ready
 	$(SLOW_PYTEST) -n $(WORKERS) -m slow tests
 
-check: lint types coverage pythons wheel
+check: lint types coverage wheel
 
 lint: $(VENV)/.check
 	$(BIN)/ruff check
@@ -67,9 +67,6 @@ coverage: $(VENV)/.check
 	$(MAKE) slow SLOW_PYTEST='$(SLOW)/bin/coverage run -m pytest'
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
-
-pythons: $(VENV)/.check
-	$(BIN)/python .ci/other_pythons.py
 
 wheel: $(VENV)/.check
 	$(BIN)/python .ci/built_wheel.py
