@@ -6,7 +6,6 @@ import http.server
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 import threading
@@ -14,28 +13,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests import browser
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 SECONDS = 60
-NAMES = ("chromium", "chromium-browser", "google-chrome")
-BROWSER = next((found for name in NAMES if (found := shutil.which(name))), None)
-OPTIONS = (
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--virtual-time-budget=10000",
-)
 HOSTILE = "<script>document.title = 'taken'</script><b>\x1b[31m\u202e"
 SHOWN = r"<script>document.title = 'taken'</script><b>\x1b[31m\u202e"
 
-pytestmark = pytest.mark.skipif(BROWSER is None, reason="no chromium is installed")
+pytestmark = pytest.mark.skipif(browser.BROWSER is None, reason=browser.MISSING)
 
 PLUGIN = """
 def broken():
@@ -110,13 +97,8 @@ class Site:
 
     def open(self, name: str, *options: str) -> str:
         """Open a file in the browser and give the document as it is then."""
-        assert BROWSER is not None
         address = f"http://127.0.0.1:{self._server.server_address[1]}/{name}"
-        profile = f"--user-data-dir={self.folder / 'profile'}"
-        words = [BROWSER, *OPTIONS, profile, *options, "--dump-dom", address]
-        done = subprocess.run(words, capture_output=True, encoding="utf-8", timeout=SECONDS, check=True)
-        shutil.rmtree(self.folder / "profile", ignore_errors=True)
-        return done.stdout
+        return browser.opened(address, self.folder, *options)
 
     def seen(self, width: int = 1_000, *options: str) -> dict[str, Any]:
         """Give what a person sees of the page in a window of this width; the browser opens it in all widths at once."""

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[2]
 VERSIONS = ("newest", "2.22")
+_PAGES = "newest"
+"""The version whose pages are there too: the full package has them, without what else it asks for."""
+
 # What the server imports of the full package, which is five times as large.
 _PACKAGES: Mapping[str, tuple[str, ...]] = {
     "newest": (
@@ -37,6 +40,7 @@ _PACKAGES: Mapping[str, tuple[str, ...]] = {
         "flask",
         "flask-cors",
         "flask-wtf",
+        "graphene",
         "numpy",
         "pandas",
         "sqlalchemy",
@@ -172,19 +176,25 @@ def installed(version: str) -> Installed:
     """
     found = _place(version)
     found.folder.parent.mkdir(exist_ok=True)
-    wanted = repr((_PACKAGES[version], _RECIPE))
     with servers_kept.locked(found.folder.with_name(f"{found.folder.name}.lock")):
-        if not found.stamp.is_file() or found.stamp.read_text(encoding="utf-8") != wanted:
+        if not is_installed(version):
             shutil.rmtree(found.folder, ignore_errors=True)
             _install(found, _PACKAGES[version])
+            if version == _PAGES:
+                _add(found, "--no-deps", f"mlflow=={_version_of(found)}")
             _learn(found)
-            found.stamp.write_text(wanted, encoding="utf-8")
+            found.stamp.write_text(_wanted(version), encoding="utf-8")
     return found
 
 
 def is_installed(version: str) -> bool:
     """Say whether a version's environment is there, so that nothing has to be fetched."""
-    return _place(version).stamp.is_file()
+    stamp = _place(version).stamp
+    return stamp.is_file() and stamp.read_text(encoding="utf-8") == _wanted(version)
+
+
+def _wanted(version: str) -> str:
+    return repr((_PACKAGES[version], version == _PAGES, _RECIPE))
 
 
 def serve(
@@ -250,17 +260,26 @@ def _from_recipe(package: Installed, folder: Path, port: int, backend: str) -> t
 
 
 def _install(package: Installed, requirements: Sequence[str]) -> None:
-    commands = [
-        [sys.executable, "-m", "venv", str(package.folder)],
-        [package.python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *requirements],
-    ]
+    _run(sys.executable, "-m", "venv", str(package.folder))
+    _add(package, *requirements)
+
+
+def _add(package: Installed, *requirements: str) -> None:
+    _run(package.python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *requirements)
+
+
+def _version_of(package: Installed) -> str:
+    return _run(package.python, "-c", "from importlib.metadata import version; print(version('mlflow-skinny'))").strip()
+
+
+def _run(*command: str) -> str:
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "COVERAGE_"))}
-    for command in commands:
-        done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False)
-        if done.returncode != 0:
-            lines = [line for line in done.stderr.splitlines() if "error" in line.lower()] or ["no reason given"]
-            message = f"MLflow's server cannot be installed here: {' '.join(command[:5])} ...: {lines[0]}"
-            raise CannotStartError(message)
+    done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        lines = [line for line in done.stderr.splitlines() if "error" in line.lower()] or ["no reason given"]
+        message = f"MLflow's server cannot be installed here: {' '.join(command[:5])} ...: {lines[0]}"
+        raise CannotStartError(message)
+    return done.stdout
 
 
 def _learn(package: Installed) -> None:
