@@ -11,8 +11,7 @@ from runcontext.provider import TagValue
 from runcontext_providers._git.command import GitCommand, NoGit
 from runcontext_providers._git.facts import Facts, GitsAnswers, as_boolean
 from runcontext_providers._git.fallback import Origin
-from runcontext_providers._git.gitpython import make_gitpython_usable
-from runcontext_providers._git.no_answers import FilesOnly, NoCheckout
+from runcontext_providers._git.no_answers import NoCheckout
 from runcontext_providers._git.questions import AT_END
 from runcontext_providers._git.repository import Repository, choose_repository
 from runcontext_providers._surroundings.ci_systems import CiVcs, vcs_of_environment
@@ -138,8 +137,8 @@ class GitProvider:
     def _of_checkout(self, *wanted: frozenset[str]) -> Facts:
         command = self._command
         if isinstance(command, NoGit):
+            # GitPython, which it imports, takes longer to import than git does to answer.
+            from runcontext_providers._git.files_only import FilesOnly
+
             return FilesOnly(self._repository, str(command))
-        facts = GitsAnswers(self._repository, command, *wanted)
-        if current_program().pid == os.getpid():
-            make_gitpython_usable()
-        return facts
+        return GitsAnswers(self._repository, command, *wanted)

@@ -12,6 +12,7 @@ from typing import Protocol
 
 from runcontext import Attachment, NotInContext
 from runcontext_providers._git.command import KEPT_BYTES, GitAnswer, GitCommand, GitError
+from runcontext_providers._git.layout import common_dir_of, git_dir_of, marked_folder, marker_of
 from runcontext_providers._git.looks import Index, look_into_index, may_have_tags
 from runcontext_providers._git.objects import algorithm_of, identify
 from runcontext_providers._git.questions import (
@@ -26,7 +27,7 @@ from runcontext_providers._git.questions import (
     QUESTIONS,
     UNTRACKED_FILES,
 )
-from runcontext_providers._git.repository import Repository, is_tracked, marked_folder, refusal
+from runcontext_providers._git.repository import Repository, is_tracked, refusal
 from runcontext_providers._git.status import Change, Status
 
 PATCH = "git.patch"
@@ -84,7 +85,7 @@ class GitsAnswers:
         self._answers = command.ask(repository.root, self._questions(wanted))
         self._flags = self._answers["flags"].lines
         if not self._flags:
-            raise refusal(self._answers["flags"], f"{_marker(repository.root)}: ")
+            raise refusal(self._answers["flags"], f"{marker_of(repository.root)}: ")
         _refuse_another(repository.root, self._flags)
 
     def commit(self) -> str:
@@ -203,7 +204,7 @@ class GitsAnswers:
         """Give the facts of a repository inside this one, at ``path`` from the root."""
         if path not in self._inside:
             root = os.path.realpath(os.path.join(self.root(), path))
-            self._inside[path] = GitsAnswers(Repository(root, None, None), self.command, INSIDE)
+            self._inside[path] = GitsAnswers(Repository(root, None), self.command, INSIDE)
         return self._inside[path]
 
     def state_inside(self, path: str) -> tuple[str | None, str | None]:
@@ -310,13 +311,13 @@ class GitsAnswers:
 
     @cached_property
     def _index(self) -> Index:
-        opened = self._repository.opened
-        return look_into_index(self._repository.root, None if opened is None else str(opened.git_dir))
+        return look_into_index(self._repository.root, git_dir_of(self._repository.root))
 
     def _questions(self, wanted: Collection[str]) -> dict[str, tuple[str, ...]]:
-        path, root, opened = self._repository.main_path, self._repository.root, self._repository.opened
+        path, root = self._repository.main_path, self._repository.root
+        git_dir = git_dir_of(root)
         needless = {
-            "describe": not may_have_tags(None if opened is None else str(opened.common_dir)),
+            "describe": not may_have_tags(None if git_dir is None else common_dir_of(git_dir)),
             "lfs": not self._index.has_attributes,
             "index": not self._index.has_submodules,
             "superproject": marked_folder(os.path.dirname(root)) is None,
@@ -327,14 +328,9 @@ class GitsAnswers:
         return questions
 
 
-def _marker(root: str) -> str:
-    marker = os.path.join(root, ".git")
-    return marker if os.path.lexists(marker) else root
-
-
 def _refuse_another(root: str, flags: list[str]) -> None:
     # Where a `.git` is broken git goes on to the folders above: what it finds there is not this program's code.
-    marker = _marker(root)
+    marker = marker_of(root)
     if marker != root and len(flags) >= FLAGS_OF_WORK_TREE:
         is_same = os.path.realpath(flags[4]) == root or os.path.realpath(flags[2]) == os.path.realpath(marker)
         if not is_same:

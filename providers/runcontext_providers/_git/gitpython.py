@@ -1,17 +1,16 @@
-"""What GitPython does here: find and open repositories, and read HEAD and remotes where there is no git binary."""
+"""What GitPython does here: read HEAD and remotes where there is no git binary."""
 
 from __future__ import annotations
 
 import configparser
-import contextlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from runcontext import NotInContext
 
-# GitPython runs `git version` twice as it is imported, with no time limit: a git that hangs would hang the import, and
-# one that answers takes longer than all the provider's questions do. With nothing to run, nothing is asked.
+# GitPython runs `git version` twice as it is imported, with no time limit: what it finds to run and is no git could
+# hang the import. With nothing to run, nothing is asked.
 _AT_IMPORT = {"GIT_PYTHON_GIT_EXECUTABLE": os.devnull, "GIT_PYTHON_REFRESH": "quiet"}
 
 
@@ -32,16 +31,6 @@ def _no_git_at_import() -> Iterator[None]:
 with _no_git_at_import():
     import git
     from git.exc import GitError
-
-
-def make_gitpython_usable() -> None:
-    """Let GitPython ask git for its version after all, for a program that uses it in this same process.
-
-    To be called only where git has just answered, since GitPython waits for it without a limit.
-    """
-    if not git.GIT_OK:
-        with contextlib.suppress(GitError):
-            git.refresh()
 
 
 def open_repository(folder: str) -> git.Repo | None:
