@@ -34,21 +34,48 @@ def oss_url(session: Session) -> str:
 
 def sftp_server(session: Session) -> Mapping[str, str]:
     """Give an SFTP server's port, the root of its users' folders, and the line of known_hosts that vouches for it."""
+    found = _shared(session, "sftp", "paramiko", _sftp_prepared)
+    return _sftp_described(found["url"].rpartition(":")[2], Path(found["folder"]))
 
-    def command(port: str, folder: Path) -> list[str]:
-        import paramiko
 
-        key = paramiko.RSAKey.generate(2048)
-        key.write_private_key_file(str(folder / "key"))
-        (folder / "root").mkdir()
-        line = f"[127.0.0.1]:{port} {key.get_name()} {key.get_base64()}\n"
-        (folder / "known_hosts").write_text(line, encoding="ascii")
-        return [str(_HERE / "sftp_server.py"), port, str(folder / "root"), str(folder / "key"), PASSWORD]
+class SftpServer:
+    """An SFTP server of one test's own, which may be killed and started again; ``found`` is as ``sftp_server`` says."""
 
-    found = _shared(session, "sftp", "paramiko", command)
-    folder = Path(found["folder"])
+    def __init__(self, session: Session, folder: Path) -> None:
+        """Start it in a folder of its own, which is made."""
+        folder.mkdir()
+        port = str(servers_kept.free_port())
+        self._session, self._folder = session, folder
+        self._command = _sftp_prepared(port, folder)
+        self.found = _sftp_described(port, folder)
+        self.start()
+
+    def start(self) -> None:
+        """Start it, and wait until it listens."""
+        self._process = servers_kept.start(self._session, [sys.executable, *self._command], self._folder)
+        port = int(self.found["port"])
+        servers_kept.wait_until_up(self._process, lambda: _listens(port), self._folder, _START_SECONDS)
+
+    def kill(self) -> None:
+        """Kill it, as a crash would."""
+        servers_kept.kill(self._process.pid)
+        self._process.wait()
+
+
+def _sftp_prepared(port: str, folder: Path) -> list[str]:
+    import paramiko
+
+    key = paramiko.RSAKey.generate(2048)
+    key.write_private_key_file(str(folder / "key"))
+    (folder / "root").mkdir()
+    line = f"[127.0.0.1]:{port} {key.get_name()} {key.get_base64()}\n"
+    (folder / "known_hosts").write_text(line, encoding="ascii")
+    return [str(_HERE / "sftp_server.py"), port, str(folder / "root"), str(folder / "key"), PASSWORD]
+
+
+def _sftp_described(port: str, folder: Path) -> Mapping[str, str]:
     known = (folder / "known_hosts").read_text(encoding="ascii")
-    return {"port": found["url"].rpartition(":")[2], "root": str(folder / "root"), "known_hosts": known}
+    return {"port": port, "root": str(folder / "root"), "known_hosts": known}
 
 
 def fresh_bucket(url: str, authorization: str | None = None) -> str:

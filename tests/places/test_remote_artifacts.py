@@ -6,6 +6,7 @@ import errno
 import importlib.util
 import os
 import random
+import socket
 import ssl
 import threading
 import uuid
@@ -16,8 +17,9 @@ from urllib.parse import quote
 
 import boto3
 import pytest
+from paramiko import ssh_exception as paramiko_error
 from tests.places import servers_artifacts
-from tests.places.servers_artifacts import PASSWORD
+from tests.places.servers_artifacts import PASSWORD, SftpServer
 
 from runcontext.artifacts import addresses, failures, s3, schemes, sftp
 from runcontext.artifacts.failures import Meaning
@@ -88,11 +90,24 @@ def proxied(
 @pytest.fixture
 def server(session: Session, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Mapping[str, str]:
     """Give the SFTP server, and a home whose known_hosts vouches for it."""
-    found = servers_artifacts.sftp_server(session)
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    return vouched_for(servers_artifacts.sftp_server(session), monkeypatch, tmp_path)
+
+
+@pytest.fixture
+def private_server(session: Session, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[SftpServer]:
+    """Give an SFTP server that only this test uses, and may kill, and a home whose known_hosts vouches for it."""
+    found = SftpServer(session, tmp_path / "sftp")
+    vouched_for(found.found, monkeypatch, tmp_path)
+    yield found
+    found.kill()
+
+
+def vouched_for(found: Mapping[str, str], monkeypatch: pytest.MonkeyPatch, folder: Path) -> Mapping[str, str]:
+    """Make a home whose known_hosts vouches for a server, and nobody's keys are in; give the server back."""
+    monkeypatch.setenv("HOME", str(folder / "home"))
     monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
-    (tmp_path / "home" / ".ssh").mkdir(parents=True)
-    (tmp_path / "home" / ".ssh" / "known_hosts").write_text(found["known_hosts"], encoding="ascii")
+    (folder / "home" / ".ssh").mkdir(parents=True)
+    (folder / "home" / ".ssh" / "known_hosts").write_text(found["known_hosts"], encoding="ascii")
     return found
 
 
@@ -441,6 +456,38 @@ def test_an_upload_over_sftp_goes_on_where_it_stopped(
     repository.close()
 
 
+def test_an_sftp_server_that_is_down_may_come_back(
+    private_server: SftpServer, user: str, medium_file: Path, tmp_path: Path
+) -> None:
+    """Whether it goes before anything is connected or after: each call says to try again, and then works again."""
+    repository = RemoteRepository(sftp_uri(private_server.found, user))
+    for _ in range(2):
+        private_server.kill()
+        for call in (lambda: repository.upload_file(str(medium_file), "a.bin"), repository.list_artifacts):
+            with pytest.raises(StoreUnavailableError, match=f"sftp://{user}:"):
+                call()
+        private_server.start()
+        repository.upload_file(str(medium_file), "a.bin")
+        repository.download_file("a.bin", str(tmp_path / "back"))
+        assert (tmp_path / "back").read_bytes() == medium_file.read_bytes()
+    repository.close()
+
+
+@pytest.mark.parametrize("said", [b"", b"SSH-2.0-x\r\n", b"HTTP/1.1 400 Bad Request\r\n\r\n"])
+def test_a_server_that_breaks_off_the_greeting_may_come_back(said: bytes) -> None:
+    """As one does that is starting, or has too many connections already."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def greet() -> None:
+            connection, _ = listening.accept()
+            with connection:
+                connection.sendall(said)
+
+        threading.Thread(target=greet, daemon=True).start()
+        with pytest.raises(StoreUnavailableError, match="cannot be listed"):
+            RemoteRepository(f"sftp://me@127.0.0.1:{listening.getsockname()[1]}/x").list_artifacts()
+
+
 def test_ssh_config_says_how_to_connect(server: Mapping[str, str], user: str, tmp_path: Path) -> None:
     """A host of ~/.ssh/config stands for its name, port and user; a jump host, which cannot be, says how it can."""
     config = tmp_path / "home" / ".ssh" / "config"
@@ -548,6 +595,18 @@ def _named(name: str, base: type[BaseException] = _Named, **attributes: Any) -> 
         (ConnectionResetError(), Meaning.UNAVAILABLE),
         (EOFError(), Meaning.UNAVAILABLE),
         (ssl.SSLCertVerificationError(), Meaning.UNTRUSTED),
+        (paramiko_error.NoValidConnectionsError({("h", 22): OSError()}), Meaning.UNAVAILABLE),
+        (paramiko_error.SSHException("Error reading SSH protocol banner"), Meaning.UNAVAILABLE),
+        (paramiko_error.SSHException("No authentication methods available"), Meaning.DENIED),
+        (paramiko_error.AuthenticationException("Authentication failed."), Meaning.DENIED),
+        (paramiko_error.BadAuthenticationType("no", ["publickey"]), Meaning.DENIED),
+        (paramiko_error.AuthenticationException("Authentication timeout."), Meaning.UNAVAILABLE),
+        (
+            paramiko_error.AuthenticationException("Authentication failed: transport shut down or saw EOF"),
+            Meaning.UNAVAILABLE,
+        ),
+        (paramiko_error.IncompatiblePeer("no acceptable ciphers"), Meaning.OTHER),
+        (OSError(errno.EHOSTDOWN, "x"), Meaning.UNAVAILABLE),
         (_named("NoCredentialsError"), Meaning.DENIED),
         (_named("ServerError", status=503), Meaning.UNAVAILABLE),
         (_named("ServerError", status=403), Meaning.DENIED),

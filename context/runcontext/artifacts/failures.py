@@ -49,6 +49,9 @@ _BY_NAME = {
     "BadHostKeyException": Meaning.UNTRUSTED,
     "AuthenticationException": Meaning.DENIED,
     "PasswordRequiredException": Meaning.DENIED,
+    "ConfigParseError": Meaning.OTHER,
+    "IncompatiblePeer": Meaning.OTHER,
+    "NoValidConnectionsError": Meaning.UNAVAILABLE,
     "SSHException": Meaning.UNAVAILABLE,
     "SFTPError": Meaning.UNAVAILABLE,
     # oss2.exceptions
@@ -70,30 +73,22 @@ _BY_NAME = {
 }
 """What a library calls an exception, itself or a base of it; the nearest name counts."""
 
+_LATER_ERRNOS = (
+    *("EBUSY", "EREMOTEIO", "ETIMEDOUT", "ECONNREFUSED", "ECONNRESET", "ECONNABORTED", "EHOSTUNREACH", "EHOSTDOWN"),
+    *("ENETUNREACH", "ENETDOWN", "ENETRESET", "ENOTCONN", "EPIPE", "EAGAIN", "ESTALE"),
+)
 _BY_ERRNO = {
     errno.ENOENT: Meaning.MISSING,
     errno.EACCES: Meaning.DENIED,
     errno.EPERM: Meaning.DENIED,
-    **dict.fromkeys(
-        (
-            errno.EBUSY,
-            errno.EREMOTEIO,
-            errno.ETIMEDOUT,
-            errno.ECONNREFUSED,
-            errno.ECONNRESET,
-            errno.ECONNABORTED,
-            errno.EHOSTUNREACH,
-            errno.ENETUNREACH,
-            errno.EPIPE,
-            errno.EAGAIN,
-            errno.ESTALE,
-        ),
-        Meaning.UNAVAILABLE,
-    ),
+    # Not every system has each of them.
+    **{getattr(errno, name): Meaning.UNAVAILABLE for name in _LATER_ERRNOS if hasattr(errno, name)},
 }
 _BY_STATUS = {401: Meaning.DENIED, 403: Meaning.DENIED, 404: Meaning.MISSING}
 _LATER_STATUSES = (_TIMEOUT, _TOO_MANY)
 _CLOSED = ("socket is closed", "connection dropped", "connection lost", "connection closed", "reset by peer")
+_CUT_SHORT = ("authentication timeout", "transport shut down or saw eof")
+_NO_KEY = "no authentication methods available"
 
 
 def meaning_of(error: BaseException) -> Meaning:
@@ -142,11 +137,22 @@ def _meaning_of_one(error: BaseException) -> Meaning:
         return Meaning.UNTRUSTED
     if isinstance(error, (socket.gaierror, TimeoutError, ConnectionError, EOFError)):
         return Meaning.UNAVAILABLE
-    named = (_BY_NAME[base.__name__] for base in type(error).__mro__ if base.__name__ in _BY_NAME)
-    found = _by_status(_status(error)) or next(named, None)
+    found = _by_status(_status(error)) or _by_words(error) or _by_name(error)
     if found is not None:
         return found
     return _of_system_error(error) if isinstance(error, OSError) else Meaning.OTHER
+
+
+def _by_name(error: BaseException) -> Meaning | None:
+    return next((_BY_NAME[base.__name__] for base in type(error).__mro__ if base.__name__ in _BY_NAME), None)
+
+
+def _by_words(error: BaseException) -> Meaning | None:
+    """Tell what paramiko has no class of its own for."""
+    name, text = type(error).__name__, str(error).lower()
+    if name == "AuthenticationException" and any(words in text for words in _CUT_SHORT):
+        return Meaning.UNAVAILABLE
+    return Meaning.DENIED if name == "SSHException" and _NO_KEY in text else None
 
 
 def _by_status(status: int | None) -> Meaning | None:
