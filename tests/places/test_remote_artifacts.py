@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import errno
 import importlib.util
 import os
@@ -11,6 +12,7 @@ import ssl
 import threading
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -511,6 +513,8 @@ def test_ssh_config_says_how_to_connect(server: Mapping[str, str], user: str, tm
         ("s3://key:secret@bucket/x", "credentials in it"),
         ("s3://bucket/a/../b", "'..' or a NUL"),
         ("sftp://host:port/x", "'port' is no port"),
+        ("sftp://me:the/secret@host/x", "to be written as %2F"),
+        ("sftp://me:secret/the@host/x", "to be written as %2F"),
         ("sftp:///x", "no host"),
         ("nosuch://x/y", "no file system for 'nosuch'"),
         ("abfss://container@example.org/x", "no storage account"),
@@ -522,6 +526,45 @@ def test_a_malformed_uri_says_where(uri: str, problem: str) -> None:
         schemes_of(uri)
     assert problem in str(caught.value)
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("password", ["topsecret/word", "p@ss:word#topsecret", "a b%2Fc?topsecret", "topsecret"])
+def test_a_password_arrives_and_is_never_shown(password: str) -> None:
+    """Of a scheme that only fsspec knows (WebHDFS): as it was before it was percent-encoded, and not in any message."""
+    heard: list[str] = []
+
+    class Server(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            heard.append(self.headers["Authorization"])
+            self.send_error(403, f"no entry with {password} or {quote(password)}")
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Server) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        uri = f"webhdfs://me:{quote(password, safe='')}@127.0.0.1:{server.server_port}/x"
+        with pytest.raises(StoreError, match="cannot be listed") as caught:
+            RemoteRepository(uri).list_artifacts()
+        server.shutdown()
+    assert base64.b64decode(heard[0].removeprefix("Basic ")).decode() == f"me:{password}"
+    assert "secret" not in str(caught.value)
+
+
+def test_an_address_of_ipv6_is_handed_on_whole() -> None:
+    """In brackets, as every URI has it."""
+    password = "hidden/word"  # noqa: S105 - of nobody
+    with socket.socket(socket.AF_INET6) as taken:
+        try:
+            taken.bind(("::1", 0))
+        except OSError:
+            pytest.skip("this machine has no IPv6")
+        uri = f"webhdfs://me:{quote(password, safe='')}@[::1]:{taken.getsockname()[1]}/x"
+        repository = RemoteRepository(uri)
+        with pytest.raises(StoreUnavailableError, match="::1") as caught:
+            repository.list_artifacts()
+    shown = str(caught.value) + str(caught.value.__cause__)
+    assert [each for each in ("hidden", "word") if each in shown] == []
 
 
 def test_a_library_that_is_missing_is_named_with_its_extra() -> None:

@@ -54,7 +54,7 @@ def parsed(uri: str) -> Address:
         _refuse(shown, "'..' or a NUL is in its path", "a path without them is expected")
     credentials, at, host = host_part.rpartition("@")
     user, colon, password = credentials.partition(":")
-    host, port = _without_port(host, shown)
+    host, port = _without_port(host, shown, is_shown="@" not in path)
     return Address(
         scheme=scheme.lower(),
         shown=shown,
@@ -66,12 +66,15 @@ def parsed(uri: str) -> Address:
     )
 
 
-def _without_port(host: str, shown: str) -> tuple[str, int | None]:
+def _without_port(host: str, shown: str, *, is_shown: bool) -> tuple[str, int | None]:
     closed = host.rfind("]")
     name, colon, digits = host[closed + 1 :].rpartition(":")
     if not colon:
         return host.strip("[]"), None
     if not (digits.isascii() and digits.isdigit() and 0 < int(digits) < 2**16):
+        if not is_shown:
+            # What stands there may be a piece of a password.
+            _refuse(shown, "it has no port after the host's ':'", "a password's '/' is expected to be written as %2F")
         _refuse(shown, f"{digits!r} is no port", "a number from 1 to 65535 is expected after the host's ':'")
     return (host[: closed + 1] + name).strip("[]"), int(digits)
 

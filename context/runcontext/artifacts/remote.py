@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import threading
 import urllib.parse
 from collections.abc import Callable, Iterator, Sequence
@@ -47,6 +48,10 @@ _SECRET_VARIABLES = (
     "AZURE_STORAGE_SAS_TOKEN",
     "MLFLOW_OSS_KEY_SECRET",
 )
+_DELIMITERS = re.compile(r"[^\w.~-]+")
+"""What parts a URI, or is written otherwise in one (RFC 3986, section 2.3)."""
+
+_SHORTEST_PIECE = 4
 _ADVICE = {
     Meaning.DENIED: "; check the credentials and what they permit",
     Meaning.MISSING: "; make the bucket or the folder first, or correct the URI",
@@ -254,9 +259,12 @@ class RemoteRepository:
         return StoreError(message)
 
     def _without_secrets(self, text: str) -> str:
-        for secret in (self._address.password, *(os.environ.get(name) for name in _SECRET_VARIABLES)):
-            if secret:
-                text = text.replace(secret, MARK).replace(urllib.parse.quote(secret, safe=""), MARK)
+        secrets = [os.environ.get(name) for name in _SECRET_VARIABLES]
+        forms = [*_forms(self._address.password), *_pieces(self._address.password)]
+        forms += [form for secret in secrets for form in _forms(secret)]
+        if forms:
+            longest_first = sorted(forms, key=len, reverse=True)
+            text = re.sub("|".join(map(re.escape, longest_first)), MARK, text, flags=re.IGNORECASE)
         return redact_text(text)[:_LONGEST_REASON]
 
 
@@ -274,3 +282,13 @@ def _hashed(part: BinaryIO, hasher: Hasher, state: FileState) -> int:
         hasher.update(chunk)
         size += len(chunk)
     return size
+
+
+def _forms(secret: str | None) -> list[str]:
+    """Give all ways in which a library may write a secret."""
+    return [secret, urllib.parse.quote(secret), urllib.parse.quote(secret, safe="")] if secret else []
+
+
+def _pieces(password: str | None) -> list[str]:
+    """Give what a library finds that takes a password for other parts of a URI; less would redact half a message."""
+    return [each for each in _DELIMITERS.split(password or "") if len(each) >= _SHORTEST_PIECE]

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
+from urllib.parse import quote
 
 from runcontext.artifacts.addresses import Address
 from runcontext.artifacts.files import Files, FsspecFiles
@@ -183,12 +184,23 @@ def ftp_opened(address: Address) -> tuple[Files, str]:
 
 def any_opened(address: Address) -> tuple[Files, str]:
     """Open what fsspec knows and runcontext does not by name, as fsspec takes its URI."""
-    from fsspec.core import url_to_fs
+    from fsspec import get_filesystem_class
 
-    credentials = "" if address.user is None else f"{address.user}:{address.password or ''}@"
+    kind: Any = get_filesystem_class(address.scheme)
+    uri, decoded = _uri_of(address)
+    options = {name: decoded.get(value, value) for name, value in kind._get_kwargs_from_urls(uri).items()}
+    path = str(kind._strip_protocol(uri))
+    return FsspecFiles(kind(**options, skip_instance_cache=True), renames=False), path.rstrip("/")
+
+
+def _uri_of(address: Address) -> tuple[str, dict[Any, str]]:
+    """Write a URI that anybody takes apart as it is meant, and say what its credentials are: few decode them."""
+    decoded: dict[Any, str] = {quote(each, safe=""): each for each in (address.user, address.password) if each}
+    credentials = ":".join(quote(each, safe="") for each in (address.user, address.password) if each is not None)
+    host = f"[{address.host}]" if ":" in address.host else address.host
     port = "" if address.port is None else f":{address.port}"
-    system, path = url_to_fs(f"{address.scheme}://{credentials}{address.host}{port}{address.path}")
-    return FsspecFiles(system, renames=False), path.rstrip("/")
+    at = "" if address.user is None else "@"
+    return f"{address.scheme}://{credentials}{at}{host}{port}{address.path}", decoded
 
 
 def _objects(system: Any, path: str, bucket: str) -> tuple[Files, str]:
