@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import _thread
 import os
 
 from runcontext import descriptors
@@ -14,6 +13,10 @@ _FICLONE = 0x40049409
 """Share the other file's blocks until either is written (linux/fs.h, FICLONE; ioctl_ficlone(2))."""
 
 _WRITING = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+_TEMPORARY = (".runcontext-", ".tmp")
+"""How the name of a file begins and ends that is not whole yet; what is between is of one writer alone."""
+
+_RANDOM_BYTES = 8
 _BLOCK_BYTES = 512
 """What ``st_blocks`` counts (stat(3type))."""
 
@@ -21,7 +24,7 @@ _BLOCK_BYTES = 512
 def replace_file(path: str, content: bytes) -> None:
     """Write a file whole or not at all, making its folder where it is missing; raises OSError.
 
-    It has a temporary name of this thread until it is whole, so that any number of processes and threads may write it.
+    It has a temporary name of this writer's own until it is whole, so that any number of them may write it at once.
     """
     temporary = _temporary(path)
     try:
@@ -85,14 +88,16 @@ def copy_content(source: str, target: str) -> None:
 
 
 def is_temporary(name: str) -> bool:
-    """Say whether a file has the name of one that is not whole yet: ``NAME.<pid>-<thread>.tmp``."""
-    *_, numbers, ending = ("", "", *name.split("."))
-    process, _, thread = numbers.partition("-")
-    return ending == "tmp" and process.isdecimal() and thread.isdecimal()
+    """Say whether a file has the name of one of ours that is not whole yet."""
+    beginning, ending = _TEMPORARY
+    length = len(beginning) + 2 * _RANDOM_BYTES + len(ending)
+    return name.startswith(beginning) and name.endswith(ending) and len(name) == length
 
 
 def _temporary(path: str) -> str:
-    return f"{path}.{os.getpid()}-{_thread.get_ident()}.tmp"
+    """Name a file beside ``path``, of no other writer's, however long the name of ``path`` may be."""
+    beginning, ending = _TEMPORARY
+    return os.path.join(os.path.dirname(path), f"{beginning}{os.urandom(_RANDOM_BYTES).hex()}{ending}")
 
 
 def _clone(reader: int, writer: int) -> bool:

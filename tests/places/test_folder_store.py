@@ -330,8 +330,17 @@ def test_a_copy_that_fails_leaves_nothing(repository: LocalRepository, tmp_path:
     with pytest.raises(StoreError):
         repository.upload_file(str(tmp_path / "file"), "folder/file")
     assert os.listdir(tmp_path / "artifacts" / "folder") == ["file"]
-    (tmp_path / "artifacts" / "folder" / "x.12-34.tmp").write_text("", encoding="utf-8")
+    (tmp_path / "artifacts" / "folder" / ".runcontext-0123456789abcdef.tmp").write_text("", encoding="utf-8")
     assert [each.path for each in repository.list_artifacts("folder")] == ["folder/file"]
+
+
+@pytest.mark.parametrize("name", ["data.1-2.tmp", ".runcontext-1.tmp", "n" * 255])
+def test_no_name_of_a_users_is_taken_for_one_of_ours(repository: LocalRepository, tmp_path: Path, name: str) -> None:
+    """A file that is called much like our temporary ones, or as long as may be, is kept and listed like any other."""
+    repository.upload_file(str(tmp_path / "file"), name)
+    repository.download_file(name, str(tmp_path / "back"))
+    assert (tmp_path / "back").read_text(encoding="utf-8") == "content"
+    assert name in [each.path for each in repository.list_artifacts()]
 
 
 def test_what_is_no_file(repository: LocalRepository, tmp_path: Path) -> None:

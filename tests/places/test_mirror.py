@@ -315,6 +315,20 @@ def test_an_artifact_that_changes_is_sent_again() -> None:
 
 
 @pytest.mark.usefixtures("local")
+@pytest.mark.parametrize("name", ["data.1-2.tmp", "n" * 255])
+def test_an_artifact_of_any_name_is_sent(name: str, tmp_path: Path) -> None:
+    """A file that is called much like our temporary ones, or as long as may be, is logged and sent like any other."""
+    (tmp_path / name).write_text("kept", encoding="utf-8")
+    shelf = Shelf()
+    with runcontext.start_run() as run:
+        run.log_artifact(tmp_path / name)
+        run.log_text("a text", f"texts/{name}")
+    sent(lambda: mirror_of(run, shelf))
+    assert shelf.files[name] == b"kept"
+    assert shelf.files[f"texts/{name}"] == b"a text"
+
+
+@pytest.mark.usefixtures("local")
 def test_no_secret_is_in_what_is_kept_of_a_place() -> None:
     """mirror.json names the place and its error without credentials."""
     run = logged_run()
