@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -312,6 +313,21 @@ def test_an_artifact_that_changes_is_sent_again() -> None:
 
     assert shelf.files["last.txt"] == b"two, and longer"
     assert "kept.txt" not in shelf.files
+
+
+@pytest.mark.usefixtures("local")
+def test_an_artifact_of_the_same_size_and_time_is_sent_again(tmp_path: Path) -> None:
+    """What is logged again under one name is there in its last version, whatever its own time of change says."""
+    shelf, source = Shelf(), tmp_path / "weights"
+    run_id = None
+    for content in ("one", "two"):
+        source.write_text(content, encoding="utf-8")
+        os.utime(source, (1_700_000_000, 1_700_000_000))
+        with runcontext.start_run(run_id=run_id) as run:
+            run.log_artifact(source)
+        sent(lambda run=run: mirror_of(run, shelf))
+        assert shelf.files["weights"] == content.encode()
+        run_id = run.run_id
 
 
 @pytest.mark.usefixtures("local")

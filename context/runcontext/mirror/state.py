@@ -228,7 +228,8 @@ def _artifacts(root: str, below: str) -> list[tuple[str, int, int]]:
                 found += _artifacts(root, path)
             elif entry.is_file(follow_symlinks=False) and not is_temporary(entry.name):
                 state = entry.stat()
-                found.append((path, state.st_size, state.st_mtime_ns))
+                # An artifact has its source's time of modification, which may stay when its content does not.
+                found.append((path, state.st_size, state.st_ctime_ns))
         except OSError:
             continue
     return found
