@@ -195,13 +195,14 @@ def test_failing_header_plugin(server: Loopback, caplog: pytest.LogCaptureFixtur
     assert SECRET not in message
 
 
-@pytest.mark.parametrize("value", [f"{SECRET}\r\nX-Evil: 1", 7, b"bytes"])
+@pytest.mark.parametrize("value", [f"{SECRET}\r\nX-Evil: 1", f"模型 {SECRET}", 7, b"bytes"])
 def test_unusable_header(server: Loopback, caplog: pytest.LogCaptureFixture, value: Any) -> None:
-    """A value that is no header's is left out and said, its text not shown; no second header is smuggled in."""
+    """A value that is no header's is left out and said by name, its text not shown; no second one is smuggled in."""
     ask(server.url, header_providers=[(plugin("odd"), Headers({"X-Odd": value, "X-Fine": "fine"}))])
     assert server.asked[-1].headers.get("x-fine") == "fine"
     assert not {"x-odd", "x-evil"} & set(server.asked[-1].headers)
     assert "'X-Odd'" in caplog.text
+    assert "'odd' of some-package 1.0" in caplog.text
     assert SECRET not in caplog.text
 
 

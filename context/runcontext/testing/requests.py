@@ -12,17 +12,11 @@ Plugins that were written for MLflow keep to them too: the methods are MLflow's.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from runcontext import plugins
-
-_TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
-"""What a header's name may be (RFC 9110, section 5.6.2)."""
-
-_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
-"""What its value may be (RFC 9110, section 5.5): no line break, which would begin another header."""
+from runcontext.tracking.http import headers as http_headers
 
 _URL = "https://tracking.example.org/api/2.0/mlflow/runs/get?run_id=1"
 
@@ -65,8 +59,8 @@ class RequestHeaderContract(_InContextContract):
         assert isinstance(headers, Mapping)
         for name, value in headers.items():
             assert isinstance(name, str)
-            assert _TOKEN.fullmatch(name), name
-            assert value is None or (isinstance(value, str) and _VALUE.fullmatch(value)), name
+            assert http_headers.NAME.fullmatch(name), name
+            assert value is None or (isinstance(value, str) and http_headers.VALUE.fullmatch(value)), name
 
     def test_it_can_be_asked_for_every_request(self) -> None:
         """It is asked for each request anew, and gives the same headers by name."""

@@ -13,9 +13,11 @@ if TYPE_CHECKING:
 
     from runcontext.tracking.http.credentials import Provider
 
-# RFC 9110, sections 5.1 and 5.5; a line break would begin another header.
-_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
-_VALUE = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f]*")
+NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+"""What a header's name may be (RFC 9110, section 5.6.2)."""
+
+VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
+"""What its value may be (RFC 9110, section 5.5): no line break, which would begin another header, and only Latin-1."""
 
 
 def merged(own: Mapping[str, str], providers: Iterable[Provider], shown: str) -> dict[str, str]:
@@ -50,13 +52,13 @@ def _given(provider: Provider, shown: str) -> list[tuple[str, str]]:
     for header, value in found:
         if value is None:
             continue
-        if isinstance(header, str) and isinstance(value, str) and _NAME.fullmatch(header) and _VALUE.fullmatch(value):
+        if isinstance(header, str) and isinstance(value, str) and NAME.fullmatch(header) and VALUE.fullmatch(value):
             usable.append((header, value.strip()))
         else:
             # The value is not shown: it may be a token.
             log.warn_once(
-                f"{plugin} gave a header {header!r} that is not usable (a {type(value).__name__}; a text without"
-                f" control characters is expected): requests to {shown} go out without it"
+                f"{plugin} gave a header {header!r} that is not usable (a {type(value).__name__}; a text of Latin-1"
+                f" without control characters is expected): requests to {shown} go out without it"
             )
     return usable
 
