@@ -249,6 +249,11 @@ def test_auth_plugin(server: Loopback) -> None:
         (Auth("WANTED", raising(ValueError(f"token={SECRET}"))), "ValueError"),
         (Auth("WANTED", None), "gave a NoneType"),
         (Auth("WANTED", Headers(None).in_context), "failed to sign a request"),
+        (
+            # Somebody forgot `return request`.
+            Auth("WANTED", lambda: lambda _: None),
+            "'entry' of some-package 1.0 (pkg:entry) signed a request and gave a NoneType; the request is expected",
+        ),
     ],
 )
 def test_no_request_without_the_wanted_auth(server: Loopback, provider: Auth, said: str) -> None:

@@ -197,13 +197,22 @@ class _Guarded:
         self._auth = auth
 
     def __call__(self, request: PreparedRequest) -> PreparedRequest:
+        from requests import PreparedRequest
+
         try:
-            return self._auth(request)
+            signed = self._auth(request)
         except BaseException as error:
             if isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread():
                 raise
             message = f"{self._name} failed to sign a request ({describe_error(error)}); it is not sent"
             raise StoreError(message) from None
+        if not isinstance(signed, PreparedRequest):
+            message = (
+                f"{self._name} signed a request and gave a {type(signed).__name__}; the request is expected, as by"
+                " `return request`; it is not sent"
+            )
+            raise StoreError(message)
+        return signed
 
 
 def _service_account(*, is_namespaced: bool) -> Auth:
