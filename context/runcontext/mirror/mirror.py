@@ -123,15 +123,17 @@ class Mirror:
         stored = self._stored or self._create()
         self._send_events(stored)
         self._send_tags(stored)
-        self._send_artifacts(stored)
-        is_complete = self._send_status(stored) and self.is_caught_up
+        problem = self._send_artifacts(stored)
+        # How the run ended is there, whatever keeps its artifacts here.
+        is_complete = self._send_status(stored) and problem is None and self.is_caught_up
         if is_complete != self.state.is_complete or (is_complete and context != self.state.context):
             self.state.is_complete, self.state.context = is_complete, context
             self._is_changed = True
         if self._is_changed:
             self._keep()
+        if problem is not None:
+            raise problem
         if self._uploads.problem is not None and self._is_over():
-            # How the run ended is there nevertheless.
             raise StoreError(self._uploads.problem)
         return is_complete
 
@@ -294,14 +296,19 @@ class Mirror:
     def _cut_tags(self, tags: Mapping[str, str]) -> dict[str, str]:
         return {key: cut(value, self._store.limits.tag_characters) for key, value in tags.items()}
 
-    def _send_artifacts(self, stored: StoredRun) -> None:
-        refusals = self._uploads.advance(lambda: self._store.artifacts(stored), is_over=self._is_over())
-        self._refused(refusals)
+    def _send_artifacts(self, stored: StoredRun) -> StoreUnavailableError | None:
+        """Have them sent, and give what keeps some of them here for now."""
+        problem: StoreUnavailableError | None = None
+        try:
+            self._refused(self._uploads.advance(lambda: self._store.artifacts(stored), is_over=self._is_over()))
+        except StoreUnavailableError as error:
+            problem = error
         arrived = self._uploads.arrived()
         left = [each for each in self.state.refusals if each["kind"] != ARTIFACT or each["key"] not in arrived]
         if len(left) < len(self.state.refusals):
             self.state.refusals = left
             self._is_changed = True
+        return problem
 
     def _refused(self, refusals: Iterable[Refusal]) -> None:
         for each in refusals:
@@ -313,7 +320,7 @@ class Mirror:
     # --- how it stands ------------------------------------------------------------------------------------------
 
     def _send_status(self, stored: StoredRun) -> bool:
-        """Say there how the run stands, once all else is there, and whether it has ended."""
+        """Say there how the run stands, once nothing else is on its way, and whether it has ended."""
         status, end_time, _ = self._ending()
         name = self._known.tags.get("mlflow.runName") or self._identity["run_name"]
         wanted = [status, end_time, name]
