@@ -81,6 +81,7 @@ class Mirror:
         # Batches up to this number may have been taken, and up to that one surely.
         self._attempted = 0 if self.state.under_way is None else self.state.under_way["last"]
         self._taken = 0
+        self._batches = 0
         self._stored: StoredRun | None = None
         self._uploads = Uploads(folder, progress)
         self._merged: dict[str, int] = {}
@@ -107,7 +108,7 @@ class Mirror:
     def progress(self) -> tuple[object, ...]:
         """What changes whenever the place has taken something more."""
         known = self.state
-        return known.remote_id, known.sequence, known.status, self._uploads.count, self._stored is None
+        return known.remote_id, self._batches, known.status, self._uploads.count, self._stored is None
 
     def step(self) -> bool:
         """Do the next things that are to be done, and say whether the place has all of the run now.
@@ -250,8 +251,12 @@ class Mirror:
             is_repeat = sequence <= self._attempted
             self._attempted = max(sequence, self._attempted)
             numbered = Batch(sequence, batch.metrics, batch.params, is_repeat=is_repeat)
-            self._refused(self._store.log_batch(stored, numbered))
+            self._log(stored, numbered)
             self._taken = sequence
+
+    def _log(self, stored: StoredRun, batch: Batch) -> None:
+        self._refused(self._store.log_batch(stored, batch))
+        self._batches += 1
 
     def _note_taken(self, entries: Iterable[feed.Entry]) -> None:
         under_way = self.state.under_way
@@ -282,7 +287,7 @@ class Mirror:
             # The number is used up before it is sent: what a repeat would hold may be another by then.
             self.state.sequence += 1
             self._keep()
-            self._refused(self._store.log_batch(stored, Batch(self.state.sequence, tags=portion)))
+            self._log(stored, Batch(self.state.sequence, tags=portion))
             self.state.tags.update({key: _hash(value) for key, value in portion.items()})
             self.state.is_complete = False
             self._is_changed = True

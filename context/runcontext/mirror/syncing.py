@@ -59,6 +59,7 @@ class Syncing:
         uris: tracking URIs with their credentials, of which runs' own have none.
         progress: a bar that artifacts move on their way.
         sleep: what waits before another attempt.
+        open_store: gives the store of a tracking URI.
     """
 
     def __init__(
@@ -68,12 +69,14 @@ class Syncing:
         *,
         progress: TransferBar | None = None,
         sleep: Callable[[float], None] = time.sleep,
+        open_store: Callable[[str], TrackingStore] = opened,
     ) -> None:
         """Send nothing yet."""
         self._store = store
         self._whole_uris = {redact_url(uri): uri for uri in uris}
         self._progress = progress
         self._sleep = sleep
+        self._open_store = open_store
         self._stores: dict[str, TrackingStore] = {}
         self._unreachable: dict[str, str] = {}
 
@@ -149,9 +152,10 @@ class Syncing:
         if _has_nothing_elsewhere(folder):
             MirrorState({"uri": shown}).write(folder)
         mirror = taken_up(folder, store, shown, self._progress)
+        patience = _Patience(mirror)
         try:
             while True:
-                if self._step(mirror, shown):
+                if self._step(mirror, shown, patience):
                     return "sent"
                 if mirror.is_caught_up:
                     return "running"
@@ -160,24 +164,20 @@ class Syncing:
         finally:
             mirror.close()
 
-    def _step(self, mirror: Mirror, shown: str) -> bool:
+    def _step(self, mirror: Mirror, shown: str, patience: _Patience) -> bool:
         """Do one step, again and again while the place takes nothing; other runs do not wait for it anew."""
         if shown in self._unreachable:
             raise StoreUnavailableError(self._unreachable[shown])
-        pauses = list(_PAUSES_SECONDS)
         while True:
-            before = mirror.progress
             try:
                 return mirror.step()
             except StoreUnavailableError as error:
-                if mirror.progress != before:
-                    pauses = list(_PAUSES_SECONDS)
-                elif not pauses:
+                pause = patience.pause_after(error)
+                if pause is None:
                     self._unreachable[shown] = str(error)
                     raise
                 log.warn_once(f"{error}; it is tried again {len(_PAUSES_SECONDS)} times")
-                asked = error.retry_after_seconds
-                self._sleep(pauses.pop(0) if asked is None else min(asked, _LONGEST_PAUSE_SECONDS))
+                self._sleep(pause)
 
     def _opened(self, shown: str) -> TrackingStore:
         whole = self._whole_uris.get(shown, shown)
@@ -188,7 +188,7 @@ class Syncing:
             )
             raise StoreError(message)
         if shown not in self._stores:
-            self._stores[shown] = opened(whole)
+            self._stores[shown] = self._open_store(whole)
         return self._stores[shown]
 
     def _run_ids(self) -> list[str]:
@@ -209,6 +209,28 @@ class Syncing:
             return reading.json_file(os.path.join(self._store.run_path(run_id), "run.json")) or {}
         except (OSError, ValueError, TypeError):
             return {}
+
+
+class _Patience:
+    """How often a run is tried again whose place takes nothing more of it."""
+
+    def __init__(self, mirror: Mirror) -> None:
+        self._mirror = mirror
+        self._renew()
+
+    def _renew(self) -> None:
+        self._progress = self._mirror.progress
+        self._pauses = list(_PAUSES_SECONDS)
+
+    def pause_after(self, error: StoreUnavailableError) -> float | None:
+        """Give how long to wait before the next attempt, None where that was the last."""
+        # A step that only sets out to do again what has failed is no progress.
+        if self._mirror.progress != self._progress:
+            self._renew()
+        if not self._pauses:
+            return None
+        own, asked = self._pauses.pop(0), error.retry_after_seconds
+        return own if asked is None else min(asked, _LONGEST_PAUSE_SECONDS)
 
 
 def _sent(folder: str, run_id: str, name: str, shown: str, status: str) -> Synced:
