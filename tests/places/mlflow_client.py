@@ -96,6 +96,11 @@ def delete_experiment(client: Any, experiment: str) -> None:
     client.delete_experiment(client.get_experiment_by_name(experiment).experiment_id)
 
 
+def rename_experiment(client: Any, experiment: str, name: str) -> None:
+    """Give an experiment another name, as its page does."""
+    client.rename_experiment(client.get_experiment_by_name(experiment).experiment_id, name)
+
+
 def answer() -> None:
     """Answer questions until there are no more."""
     # MLflow prints pages of runs to standard output.

@@ -213,9 +213,26 @@ def test_a_run_that_was_deleted_there_is_not_made_again() -> None:
 
     taken = len(shelf.sequences)
 
-    with pytest.raises(StoreError, match="there-1 at shelf:, and that is gone; delete"):
+    with pytest.raises(StoreError, match="there-1 at shelf:, and that is gone; delete mirror"):
         mirror_of(run, shelf).step()
     assert len(shelf.sequences) == taken
+
+
+@pytest.mark.usefixtures("local")
+def test_a_run_that_is_there_is_asked_for_by_its_id_there() -> None:
+    """The id that a place gave a run goes with it from the second sender on."""
+    run = logged_run()
+    asked: list[str | None] = []
+
+    class Asked(Shelf):
+        def create_run(self, run: NewRun) -> StoredRun:
+            asked.append(run.remote_id)
+            return super().create_run(run)
+
+    shelf = Asked()
+    for _ in range(2):
+        sent(lambda: mirror_of(run, shelf))
+    assert asked == [None, "there-1"]
 
 
 @pytest.mark.usefixtures("local")

@@ -336,6 +336,62 @@ def test_two_that_were_made(
     )
 
 
+def test_a_run_goes_by_its_id_there(
+    mlflow_server: MLflowServer, open_store: OpenStore, ask: Callable[..., Any], experiment: str
+) -> None:
+    """Once its id is on record it is that run, in an experiment of another name too; only its empty twins go."""
+    store = open_store(mlflow_server.url)
+    new = new_run(experiment)
+    run = store.create_run(new)
+    ended = new_run(experiment)
+    short = store.create_run(ended)
+    store.update_run(short, RunUpdate(RunStatus.FINISHED, NOW + 1, "first"))
+    twins = [ask(mlflow_server, "make_run", experiment, {"runcontext.run_id": short.run_id}) for _ in range(5)]
+    renamed = f"{experiment}, renamed"
+    ask(mlflow_server, "rename_experiment", experiment, renamed)
+
+    assert open_store(mlflow_server.url).create_run(dataclasses.replace(new, remote_id=run.remote_id)) == run
+    assert open_store(mlflow_server.url).create_run(dataclasses.replace(ended, remote_id=short.remote_id)) == short
+    assert ask(mlflow_server, "runs", experiment) == []
+    stages = {remote_id: stage for remote_id, stage, _ in ask(mlflow_server, "runs", renamed)}
+    assert stages == {run.remote_id: "active", short.remote_id: "active", **dict.fromkeys(twins, "deleted")}
+
+
+def test_a_run_that_has_ended_is_no_empty_twin(
+    mlflow_server: MLflowServer, open_store: OpenStore, ask: Callable[..., Any], experiment: str
+) -> None:
+    """A run without metrics and params is kept, whose id nobody remembers: what is deleted is as it was made."""
+    store = open_store(mlflow_server.url)
+    new = new_run(experiment)
+    run = store.create_run(new)
+    store.update_run(run, RunUpdate(RunStatus.FINISHED, NOW + 1, "first"))
+    twins = [ask(mlflow_server, "make_run", experiment, {"runcontext.run_id": new.run_id}) for _ in range(5)]
+    assert open_store(mlflow_server.url).create_run(new) == run
+    tagged = ask(mlflow_server, "make_run", experiment, {"runcontext.run_id": new.run_id, "theirs": "kept"})
+    store.create_run(new)
+    stages = {remote_id: stage for remote_id, stage, _ in ask(mlflow_server, "runs", experiment)}
+    assert stages == {run.remote_id: "active", tagged: "active", **dict.fromkeys(twins, "deleted")}
+
+
+def test_what_is_gone_is_not_made_anew(
+    mlflow_server: MLflowServer, open_store: OpenStore, ask: Callable[..., Any], experiment: str
+) -> None:
+    """A run that was deleted says how to restore it, with its experiment first; one of no trace says what to do."""
+    store = open_store(mlflow_server.url)
+    new = new_run(experiment)
+    run = store.create_run(new)
+    known = dataclasses.replace(new, remote_id=run.remote_id)
+    ask(mlflow_server, "delete_run", run.remote_id)
+    with pytest.raises(StoreError, match=f"`mlflow runs restore --run-id {run.remote_id}`"):
+        store.create_run(known)
+    with pytest.raises(StoreError, match=r"and that is gone; delete mirror\.json"):
+        store.create_run(dataclasses.replace(new, remote_id="0" * 32))
+    assert [row[:2] for row in ask(mlflow_server, "runs", experiment)] == [[run.remote_id, "deleted"]]
+    ask(mlflow_server, "delete_experiment", experiment)
+    with pytest.raises(StoreError, match="`mlflow experiments restore"):
+        store.create_run(known)
+
+
 @pytest.mark.soak
 def test_a_server_that_is_killed(
     private_mlflow: PrivateMLflow, open_store: OpenStore, ask: Callable[..., Any], experiment: str

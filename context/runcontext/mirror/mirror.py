@@ -173,6 +173,7 @@ class Mirror:
             parent_remote_id=self._parent_remote_id(parent),
             artifact_uri=self._artifact_uri,
             experiment_id=self._experiment_id(),
+            remote_id=self.state.remote_id,
         )
         stored = self._store.create_run(new)
         if self.state.remote_id is None:
@@ -180,7 +181,7 @@ class Mirror:
         elif self.state.remote_id != stored.remote_id:
             message = (
                 f"run {self.run_id} was {self.state.remote_id} at {self._place}, and that is gone; delete"
-                f" {os.path.join(self.folder, state.STATE_FILE)} to have it sent anew"
+                f" {state.STATE_FILE} and {state.MANIFEST_FILE} in {self.folder} to have it sent anew"
             )
             raise StoreError(message)
         self._stored = stored

@@ -33,6 +33,7 @@ class NewRun:
 
     - ``start_time``: milliseconds since the epoch, UTC.
     - ``tags``: those it was started with, ``mlflow.runName`` among them.
+    - ``remote_id``: the id that the store gave this run when it made it, None where that is not on record.
     - ``parent_run_id``: our id; ``parent_remote_id`` the same run's id in this store, None where it is not known.
     - ``artifact_uri``: where the user wants artifacts of new experiments or runs, None for the store's own choice.
     - ``experiment_id``: an experiment of the store's, by its id there, where a plugin or MLflow's variable names one
@@ -48,6 +49,7 @@ class NewRun:
     parent_remote_id: str | None = None
     artifact_uri: str | None = None
     experiment_id: str | None = None
+    remote_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +170,8 @@ class TrackingStore(Protocol):
     def create_run(self, run: NewRun) -> StoredRun:
         """Give the run of ``run.run_id``, making it and its experiment where they are not there.
 
-        Asked twice it gives the same run, also where the answer to the first call was lost.
+        Asked twice it gives the same run, also where the answer to the first call was lost. One whose ``remote_id``
+        is on record is that run or an error, never another one.
         """
         ...
 

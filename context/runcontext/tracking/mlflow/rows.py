@@ -86,6 +86,23 @@ def creation(run: NewRun, experiment_id: str) -> dict[str, Any]:
     }
 
 
+def is_running(row: Mapping[str, Any]) -> bool:
+    """Say whether a run goes on, by its own word."""
+    return bool(row["info"].get("status") == RunStatus.RUNNING.value)
+
+
+def weight(row: Mapping[str, Any]) -> int:
+    """Say how much a run holds."""
+    data = row.get("data", {})
+    return sum(len(data.get(kind, ())) for kind in ("metrics", "params", "tags"))
+
+
+def is_as_made(row: Mapping[str, Any], run: NewRun) -> bool:
+    """Say whether a run is one that was made for ``run``, and that nobody has touched since."""
+    tags = tags_of(row).keys()
+    return is_running(row) and weight(row) == len(tags) and tags <= {NAME_TAG, *tags_of_new(run)}
+
+
 def tags_of(row: Mapping[str, Any]) -> dict[str, str]:
     """Give a run's tags as the server has them."""
     return {each["key"]: each.get("value") or "" for each in row.get("data", {}).get("tags", ())}

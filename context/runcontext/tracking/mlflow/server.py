@@ -15,7 +15,7 @@ from runcontext.tracking.mlflow.rows import is_deleted
 from runcontext.tracking.store import STATUS_TAG, Batch, BatchLimits, StoredRun
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from runcontext.artifacts.repository import ArtifactRepository
     from runcontext.record import RunRecord
@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 class MLflowServerStore:
     """The runs of one MLflow tracking server.
 
-    A run is found again by its tag ``runcontext.run_id``, so that it is there once whatever became of an answer.
+    A run is found again by the id that it got there, and as long as nobody knows that by its tag ``runcontext.run_id``,
+    so that it is there once whatever became of an answer.
 
     Args:
         uri: the tracking URI, ``https://HOST[:PORT][/PATH]``.
@@ -68,9 +69,12 @@ class MLflowServerStore:
             StoreUnavailableError: not now; asked again it makes no second run.
             StoreError: the experiment or the run was deleted there, or the server refuses.
         """
-        experiment_id = self._experiment_of(run)
+        known = self._on_record(run)
+        # Its experiment may have another name by now.
+        experiment_id = self._experiment_of(run) if known is None else str(known["info"]["experiment_id"])
         found = self._writer.runs_with_id(run.run_id, [experiment_id])
-        row = self._the_one(run.run_id, found or [self._make(run, experiment_id)])
+        row = known or self._alive(run.run_id, found or self._make(run, experiment_id))[0]
+        self._delete_empty_twins(run, row, found)
         if run.parent_run_id is not None:
             self._parents[run.run_id] = (run.parent_run_id, run.parent_remote_id)
         info = row["info"]
@@ -107,6 +111,22 @@ class MLflowServerStore:
         if not is_lost:
             self._delete_tag(run, STATUS_TAG)
 
+    def _on_record(self, run: NewRun) -> Row | None:
+        """Give the run that this one is known to be here, None where nobody knows of any."""
+        if run.remote_id is None:
+            return None
+        row = self._writer.run(run.remote_id)
+        if row is None:
+            message = (
+                f"run {run.run_id} was {run.remote_id} at {self.uri}, and that is gone; delete mirror.json and"
+                " mirror.artifacts.jsonl in its folder to have it sent anew"
+            )
+            raise StoreError(message)
+        if is_deleted(row["info"]):
+            # It may have been deleted with its experiment, which is to be restored first.
+            self._check_experiment(self._writer.experiment(row["info"]["experiment_id"]))
+        return self._alive(run.run_id, [row])[0]
+
     def _experiment_of(self, run: NewRun) -> str:
         if run.experiment_id is not None:
             row = self._writer.experiment(run.experiment_id)
@@ -115,13 +135,16 @@ class MLflowServerStore:
         if row is None:
             message = f"there is no experiment {run.experiment_id or run.experiment_name!r} at {self.uri}; name another"
             raise StoreError(message)
-        if is_deleted(row):
+        self._check_experiment(row)
+        return str(row["experiment_id"])
+
+    def _check_experiment(self, row: Row | None) -> None:
+        if row is not None and is_deleted(row):
             message = (
                 f"experiment {row['name']!r} was deleted at {self.uri}: restore it there (`mlflow experiments restore"
                 f" --experiment-id {row['experiment_id']}`), or choose another name"
             )
             raise StoreError(message)
-        return str(row["experiment_id"])
 
     def _make_experiment(self, run: NewRun) -> Row | None:
         body = {"name": run.experiment_name}
@@ -136,30 +159,33 @@ class MLflowServerStore:
             return self._writer.experiment_named(run.experiment_name)
         return {"experiment_id": self._writer.field(made, "experiment_id")}
 
-    def _make(self, run: NewRun, experiment_id: str) -> Row:
+    def _make(self, run: NewRun, experiment_id: str) -> list[Row]:
+        """Make a run, and give it with those that came of what was given up before."""
         try:
             body = rows.creation(run, experiment_id)
-            row: Row = self._writer.field(self._writer.post("runs/create", body), "run")
+            made = [self._writer.field(self._writer.post("runs/create", body), "run")]
         except StoreUnavailableError:
             self._unsure.add(run.run_id)
             raise
         if run.run_id in self._unsure:
             # What was given up may have been done meanwhile.
-            row = self._the_one(run.run_id, self._writer.runs_with_id(run.run_id, [experiment_id]) or [row])
+            made = self._writer.runs_with_id(run.run_id, [experiment_id]) or made
         self._unsure.discard(run.run_id)
-        return row
+        return made
 
-    def _the_one(self, run_id: str, found: Sequence[Row]) -> Row:
-        """Give the run that all go by, and delete the empty ones that lost answers have made beside it."""
-        first, *others = self._alive(run_id, found)
-        for other in others:
-            remote_id = other["info"]["run_id"]
-            if _weight(other):
-                used = first["info"]["run_id"]
-                log.warn_once(f"run {run_id} is at {self.uri} twice: as {used}, which is used, and as {remote_id}")
-            else:
+    def _delete_empty_twins(self, run: NewRun, used: Row, found: Iterable[Row]) -> None:
+        """Delete what lost answers have made beside the run that all go by; it is as it was made, and nothing more."""
+        used_id = used["info"]["run_id"]
+        for twin in found:
+            remote_id = twin["info"]["run_id"]
+            if remote_id == used_id or is_deleted(twin["info"]):
+                continue
+            if rows.is_as_made(twin, run):
                 self._writer.post("runs/delete", {"run_id": remote_id})
-        return first
+            else:
+                log.warn_once(
+                    f"run {run.run_id} is at {self.uri} twice: as {used_id}, which is used, and as {remote_id}"
+                )
 
     def _complete(self, stored: StoredRun, run: NewRun, known: Mapping[str, str]) -> None:
         """Add the tags that are too long to be sent with the run, or that an attempt which was cut off left out."""
@@ -228,13 +254,13 @@ class MLflowServerStore:
         self._server.close()
 
     def _alive(self, run_id: str, found: Sequence[Row]) -> Sequence[Row]:
-        """Give the runs that were not deleted: the fullest first, and of equals the first by id."""
+        """Give the runs that were not deleted: the fullest first, of equals one that has ended, and the first by id."""
         alive = [row for row in found if not is_deleted(row["info"])]
         if not alive:
             restore = f"`mlflow runs restore --run-id {found[0]['info']['run_id']}`"
             message = f"run {run_id} was deleted at {self.uri}: restore it there ({restore})"
             raise StoreError(message)
-        return sorted(alive, key=lambda row: (-_weight(row), row["info"]["run_id"]))
+        return sorted(alive, key=lambda row: (-rows.weight(row), rows.is_running(row), row["info"]["run_id"]))
 
     def _record(self, row: Row) -> RunRecord:
         info = row["info"]
@@ -263,8 +289,3 @@ class MLflowServerStore:
             row = self._reader.experiment(experiment_id)
             self._experiment_names[experiment_id] = experiment_id if row is None else str(row["name"])
         return self._experiment_names[experiment_id]
-
-
-def _weight(row: Row) -> int:
-    data = row.get("data", {})
-    return len(data.get("metrics", ())) + len(data.get("params", ()))
