@@ -191,7 +191,7 @@ class Capture:
         modules = [
             spec.target.partition(":")[0] for spec, method in specs if method == "tags" and spec.origin == "built-in"
         ]
-        return client.ensure([words for words in (modules[:1], modules[1:]) if words])
+        return client.ensure([words for words in (modules[::2], modules[1::2]) if words])
 
     def _ask(self, specs: list[tuple[Spec, str]], *, needs_scan: bool) -> None:
         _captures[self.id] = self
