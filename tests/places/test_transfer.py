@@ -147,9 +147,10 @@ def test_a_busy_place_is_asked_again_as_often_as_allowed(tmp_path: Path) -> None
 
 
 def test_of_several_failures_all_are_counted(tmp_path: Path) -> None:
-    """The first is told, the number of all, and every other file is there."""
+    """All are named, the first's reason is told, and every other file is there."""
     place = Hostile({None: [entry(each) for each in ("bad1", "good1", "bad2", "good2")]})
-    with pytest.raises(StoreError, match=r"^2 files were not downloaded \(hostile:\); the first: bad"):
+    said = r"^2 files were not downloaded \(hostile:\): 'bad[12]', 'bad[12]'; the first: bad"
+    with pytest.raises(StoreError, match=said):
         transfer.download(place, None, str(tmp_path))
     assert sorted(place.fetched) == ["good1", "good2"]
 
@@ -167,13 +168,60 @@ def test_one_file_or_folder_keeps_its_path(tmp_path: Path) -> None:
         transfer.download(repository, "1/nothing", str(tmp_path / "none"))
 
 
-@pytest.mark.parametrize("path", ["../out", "/etc/out", "a/../../out", "a//b", "", ".", "x\0y", "b/deeper"])
-def test_a_listing_that_leads_out_writes_nothing(path: str, tmp_path: Path) -> None:
-    """Not even what else it lists."""
-    place = Hostile({None: [entry("fine"), entry(path)]})
-    with pytest.raises(StoreError):
+@pytest.mark.parametrize("path", ["../out", "/etc/out", "a/../../out", "a//b", "", ".", "..", "x\0y", "b/deeper"])
+def test_a_listing_that_leads_out_costs_that_entry(path: str, tmp_path: Path) -> None:
+    """Whether it is said to be a file or a folder: nothing is written for it, and every other file is there."""
+    for is_dir in (False, True):
+        place = Hostile({None: [ArtifactInfo(path, is_dir=is_dir, size_bytes=None), entry("fine")], path: [entry("x")]})
+        with pytest.raises(StoreError, match="hostile:"):
+            transfer.download(place, None, str(tmp_path / "to"))
+        assert place.fetched == ["fine"]
+        assert [each.name for each in tmp_path.rglob("*")] == ["to", "fine"]
+
+
+def test_a_folder_that_cannot_be_listed_costs_itself_only(tmp_path: Path) -> None:
+    """It is named; a place that has gone meanwhile ends the download, as it would end the rest of it."""
+
+    class Closed(Hostile):
+        def list_artifacts(self, path: str | None = None) -> Sequence[ArtifactInfo]:
+            if path in {"closed", "gone"}:
+                message = f"{path} cannot be listed"
+                raise (StoreError if path == "closed" else StoreUnavailableError)(message)
+            return super().list_artifacts(path)
+
+    listings = {None: [ArtifactInfo("closed", is_dir=True, size_bytes=None), entry("fine")]}
+    place = Closed(listings)
+    with pytest.raises(StoreError, match=r"^closed cannot be listed"):
         transfer.download(place, None, str(tmp_path / "to"))
-    assert place.fetched == []
+    assert place.fetched == ["fine"]
+    listings[None].append(ArtifactInfo("gone", is_dir=True, size_bytes=None))
+    with pytest.raises(StoreUnavailableError, match=r"^gone cannot be listed"):
+        transfer.download(Closed(listings), None, str(tmp_path / "to"))
+
+
+@pytest.mark.parametrize("name", ["a\\b", "C:x", "c:\\x", "..\\x", "NUL", "end."])
+def test_names_of_windows_are_refused_there_only(name: str, tmp_path: Path) -> None:
+    """There they lead elsewhere, or are no names; everywhere else they are names as any other."""
+    place = Hostile({None: [entry(name), entry("fine")]})
+    with pytest.raises(StoreError, match="Windows"):
+        transfer.download(place, None, str(tmp_path / "there"), is_windows=True)
+    assert os.listdir(tmp_path / "there") == ["fine"]
+    transfer.download(place, None, str(tmp_path / "here"), is_windows=False)
+    assert sorted(os.listdir(tmp_path / "here")) == sorted(["fine", name])
+
+
+def test_names_that_are_no_unicode_text_come_back(tmp_path: Path) -> None:
+    """As bytes they are what they were: on Linux a name may be in any encoding."""
+    name = os.fsdecode(b"gr\xfcn.txt")
+    os.makedirs(tmp_path / "place" / name)
+    (tmp_path / "place" / name / name).write_bytes(b"green")
+    repository = LocalRepository(str(tmp_path / "place"), is_windows=False)
+    assert [each.path for each in repository.list_artifacts(name)] == [f"{name}/{name}"]
+    found = transfer.download(repository, None, str(tmp_path / "back"))
+    with open(os.path.join(found, name, name), "rb") as file:
+        assert file.read() == b"green"
+    with pytest.raises(StoreError, match="no Unicode text"):
+        RemoteRepository("s3://bucket/x").list_artifacts(name)
 
 
 def test_a_link_in_the_folder_is_not_followed_out_of_it(tmp_path: Path) -> None:

@@ -1,19 +1,18 @@
 """Artifacts in a folder of this machine, and never out of it.
 
-A path means the same on every system, or is refused: no ``..``, no drive, no backslash. A link within the folder is
-followed only where it stays within.
+Whatever is a file's name here is an artifact's, in any encoding; on Windows none with a drive or a backslash in it. A
+link within the folder is followed only where it stays within.
 """
 
 from __future__ import annotations
 
 import os
-import re
 import stat
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from runcontext.artifacts.arrival import arriving
-from runcontext.artifacts.paths import checked_folder, checked_path
+from runcontext.artifacts.paths import check_windows_takes, checked_folder, checked_path
 from runcontext.artifacts.repository import ArtifactInfo
 from runcontext.errors import StoreError, StoreUnavailableError
 from runcontext.files import copy_content, copy_file, is_temporary
@@ -21,13 +20,6 @@ from runcontext.tracking import uris
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-_DRIVE = re.compile(r"[A-Za-z]:")
-_RESERVED = re.compile(r"(CON|PRN|AUX|NUL|CONIN\$|CONOUT\$|COM[0-9¹²³]|LPT[0-9¹²³])\s*(\..*)?", re.IGNORECASE)
-"""Names that Windows keeps for devices ("Naming Files, Paths, and Namespaces", Microsoft Learn)."""
-
-_FORBIDDEN = re.compile(r'[\x00-\x1f<>:"|?*]|[. ]$')
-"""Characters that no name on Windows has (the same page), and ends that it drops."""
 
 
 class LocalRepository:
@@ -86,7 +78,7 @@ class LocalRepository:
 
     def list_artifacts(self, path: str | None = None) -> Sequence[ArtifactInfo]:
         """List what is directly in a folder, sorted by path; the root unless given, nothing of a file."""
-        folder = checked_folder(path, self.uri)
+        folder = checked_folder(path, self.uri, is_of_files=True)
         with _Doing("list", path or ".", self.uri):
             place = self._place(folder) if folder else self._root
             if not os.path.isdir(place):
@@ -113,27 +105,14 @@ class LocalRepository:
 
     def _place(self, artifact_path: str) -> str:
         """Give where an artifact is."""
-        parts = checked_path(artifact_path, self.uri).split("/")
-        problem = self._problem(artifact_path, parts)
-        if problem is not None:
-            message = f"artifact path {artifact_path!r} {problem}; a name that every system takes is expected"
-            raise StoreError(message)
-        place = os.path.join(self._root, *parts)
+        path = checked_path(artifact_path, self.uri, is_of_files=True)
+        if self._is_windows:
+            check_windows_takes(path)
+        place = os.path.join(self._root, *path.split("/"))
         if not self._is_within(place):
             message = f"artifact path {artifact_path!r} leads out of {self.uri} by a link; it is not followed"
             raise StoreError(message)
         return place
-
-    def _problem(self, path: str, parts: list[str]) -> str | None:
-        if "\\" in path:
-            return "has a backslash in it, which parts folders on Windows"
-        if _DRIVE.match(path):
-            return "begins with a drive of Windows"
-        if self._is_windows:
-            for each in parts:
-                if _RESERVED.fullmatch(each) or _FORBIDDEN.search(each):
-                    return f"has the part {each!r}, which is no name of a file on Windows"
-        return None
 
     def _is_within(self, place: str) -> bool:
         root = os.path.realpath(self._root)

@@ -9,11 +9,11 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from runcontext.artifacts.paths import checked_folder, checked_path
+from runcontext.artifacts.paths import check_windows_takes, checked_folder, checked_path
 from runcontext.errors import StoreError, StoreUnavailableError
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ WORKERS = 4
 _WAITING_PER_WORKER = 4
 _FIRST_PAUSE_SECONDS = 0.5
 _LONGEST_PAUSE_SECONDS = 30.0
+_MOST_NAMES = 10
 _DEEPEST = 64
 """No run has folders so deep; a place that lists some is in a circle."""
 
@@ -67,6 +68,7 @@ def download(
     workers: int = WORKERS,
     progress: TransferBar | None = None,
     attempts: int = 1,
+    is_windows: bool = os.name == "nt",
 ) -> str:
     """Fetch an artifact, or a folder of artifacts with all that is in it; give the local path of it.
 
@@ -77,17 +79,22 @@ def download(
         workers: how many at once.
         progress: a bar to move.
         attempts: how often each file is tried while its place cannot be reached.
+        is_windows: names that Windows cannot have, or understands otherwise, are refused; this system's answer unless
+            given.
 
     Raises:
-        StoreError: there is no such artifact; or some did not arrive, each of the others did: the first one's error.
+        StoreError: there is no such artifact; or some did not arrive, each of the others did: it names them.
     """
-    wanted = checked_folder(artifact_path, repository.uri)
+    wanted = checked_folder(artifact_path, repository.uri, is_of_files=True)
     root = os.path.realpath(folder)
-    found = _tried(lambda: list(_below(repository, wanted)), attempts)
+    walk = _Walk(repository, attempts)
+    found = walk.below(wanted)
     if progress is not None:
         progress.expect(sum(each.size_bytes or 0 for each in found))
 
     def fetch(info: ArtifactInfo) -> None:
+        if is_windows:
+            check_windows_takes(info.path)
         target = _target(root, info, repository)
         count = _Count(repository, info.size_bytes or 0, progress)
         if _tried(lambda: _is_there(repository, info, target), attempts):
@@ -97,41 +104,58 @@ def download(
         _check_size(repository, info, target)
 
     os.makedirs(root, exist_ok=True)
-    _each(fetch, found, workers, repository)
+    failures = {**walk.failures, **_each(fetch, found, workers)}
+    _raise_first(failures, repository)
     return os.path.join(root, *wanted.split("/")) if wanted else root
 
 
-def _below(repository: ArtifactRepository, wanted: str) -> Iterator[ArtifactInfo]:
-    """List all files of a folder, or the one file of that name."""
-    files = list(_walked(repository, wanted, 0))
-    if files or not wanted:
-        yield from files
-        return
-    parent = wanted.rpartition("/")[0]
-    for each in repository.list_artifacts(parent or None):
-        if each.path == wanted:
-            if not each.is_dir:
-                yield each
-            return
-    message = f"there is no artifact {wanted!r} in {repository.uri}; `runcontext show RUN` lists them"
-    raise StoreError(message)
+class _Walk:
+    """Lists all files of a folder and of those in it; an entry that cannot be fetched, or listed, costs itself only."""
 
+    def __init__(self, repository: ArtifactRepository, attempts: int) -> None:
+        self._repository = repository
+        self._attempts = attempts
+        self.failures: dict[str, StoreError] = {}
 
-def _walked(repository: ArtifactRepository, folder: str, depth: int) -> Iterator[ArtifactInfo]:
-    if depth > _DEEPEST:
-        message = f"{repository.uri} lists folders within folders without end, at {folder[:200]!r}"
-        raise StoreError(message)
-    for each in repository.list_artifacts(folder or None):
-        checked_path(each.path, repository.uri)
-        if each.path.rpartition("/")[0] != folder:
-            message = (
-                f"{repository.uri} lists {each.path!r} as being in {folder or 'its root'!r}: nothing is downloaded"
-            )
+    def below(self, wanted: str) -> list[ArtifactInfo]:
+        """List all files of a folder, or the one file of that name."""
+        files = list(self._walked(wanted, self._listed(wanted), 0))
+        if files or self.failures or not wanted:
+            return files
+        parent = wanted.rpartition("/")[0]
+        same = [each for each in self._listed(parent) if each.path == wanted]
+        if not same:
+            message = f"there is no artifact {wanted!r} in {self._repository.uri}; `runcontext show RUN` lists them"
             raise StoreError(message)
-        if each.is_dir:
-            yield from _walked(repository, each.path, depth + 1)
-        else:
-            yield each
+        return [each for each in same if not each.is_dir]
+
+    def _walked(self, folder: str, listed: Sequence[ArtifactInfo], depth: int) -> Iterator[ArtifactInfo]:
+        if depth > _DEEPEST:
+            message = f"{self._repository.uri} lists folders within folders without end, at {folder[:200]!r}"
+            raise StoreError(message)
+        for each in listed:
+            try:
+                self._check(each.path, folder)
+                below = self._listed(each.path) if each.is_dir else None
+            except StoreUnavailableError:
+                raise
+            except StoreError as error:
+                self.failures[each.path] = error
+                continue
+            if below is None:
+                yield each
+            else:
+                yield from self._walked(each.path, below, depth + 1)
+
+    def _listed(self, folder: str) -> Sequence[ArtifactInfo]:
+        return _tried(lambda: self._repository.list_artifacts(folder or None), self._attempts)
+
+    def _check(self, path: str, folder: str) -> None:
+        uri = self._repository.uri
+        checked_path(path, uri, is_of_files=True)
+        if path.rpartition("/")[0] != folder:
+            message = f"{uri} lists {path!r} as being in {folder or 'its root'!r}: it is not downloaded"
+            raise StoreError(message)
 
 
 def _target(root: str, info: ArtifactInfo, repository: ArtifactRepository) -> str:
@@ -207,34 +231,43 @@ def _tried(call: Callable[[], T], attempts: int) -> T:
     return call()
 
 
-def _each(work: Callable[[T], None], items: Iterable[T], workers: int, repository: ArtifactRepository) -> None:
-    """Do the same with each, several at once; an error of one is raised when all others are done."""
-    errors: list[StoreError] = []
+def _each(work: Callable[[ArtifactInfo], None], items: Iterable[ArtifactInfo], workers: int) -> dict[str, StoreError]:
+    """Do the same with each, several at once; give what went wrong with a place, anything else is raised."""
+    errors: dict[str, StoreError] = {}
     with ThreadPoolExecutor(workers, thread_name_prefix="runcontext-transfer") as pool:
-        waiting: set[Future[None]] = set()
+        waiting: dict[Future[None], str] = {}
         try:
             for item in items:
-                waiting.add(pool.submit(work, item))
+                waiting[pool.submit(work, item)] = item.path
                 if len(waiting) >= workers * _WAITING_PER_WORKER:
-                    ready, waiting = wait(waiting, return_when=FIRST_COMPLETED)
-                    errors += _errors(ready)
-            errors += _errors(wait(waiting).done)
+                    ready = wait(waiting, return_when=FIRST_COMPLETED).done
+                    errors |= _errors({future: waiting.pop(future) for future in ready})
+            wait(waiting)
+            errors |= _errors(waiting)
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
-    if len(errors) > 1:
-        message = f"{len(errors)} files were not downloaded ({repository.uri}); the first: {errors[0]}"
-        raise type(errors[0])(message) from errors[0]
-    if errors:
-        raise errors[0]
+    return errors
 
 
-def _errors(futures: Iterable[Future[None]]) -> list[StoreError]:
-    """Give what went wrong with a place; anything else is raised."""
-    found: list[StoreError] = []
-    for future in futures:
+def _errors(futures: Mapping[Future[None], str]) -> dict[str, StoreError]:
+    found: dict[str, StoreError] = {}
+    for future, path in futures.items():
         try:
             future.result()
         except StoreError as error:
-            found.append(error)
+            found[path] = error
     return found
+
+
+def _raise_first(failures: Mapping[str, StoreError], repository: ArtifactRepository) -> None:
+    """Raise the one error, or one of the first's kind that names all that failed, as far as a line holds them."""
+    if not failures:
+        return
+    first = next(iter(failures.values()))
+    if len(failures) == 1:
+        raise first
+    names = ", ".join(repr(each) for each in list(failures)[:_MOST_NAMES])
+    more = f" and {len(failures) - _MOST_NAMES} more" if len(failures) > _MOST_NAMES else ""
+    message = f"{len(failures)} files were not downloaded ({repository.uri}): {names}{more}; the first: {first}"
+    raise type(first)(message) from first
