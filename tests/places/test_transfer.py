@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -264,6 +265,59 @@ def test_what_is_there_with_the_same_checksum_is_not_fetched_again(tmp_path: Pat
     transfer.download(place, None, str(tmp_path / "to"))
     transfer.download(place, None, str(tmp_path / "to"))
     assert sorted(place.fetched) == ["other", "other", "same"]
+
+
+SLOW = """
+import sys, time
+from runcontext.artifacts import ranged, transfer
+from runcontext.artifacts.repository import ArtifactInfo
+from runcontext.errors import StoreError
+
+def say(word):
+    sys.stdout.write(word + chr(10))
+    sys.stdout.flush()
+
+def read(begin, end):
+    say("begun")
+    time.sleep(600)
+
+class Slow:
+    uri, reports_bytes = "slow:", True
+
+    def list_artifacts(self, path=None):
+        return [ArtifactInfo("x", is_dir=False, size_bytes=None)]
+
+    def download_file(self, artifact_path, local_path, *, on_bytes):
+        if sys.argv[1] == "silent":
+            read(0, 1)
+        say("begun")
+        try:
+            while True:
+                on_bytes(1)
+                time.sleep(0.01)
+        except StoreError:
+            say("stopped")
+            raise
+
+if sys.argv[1] == "blocks":
+    list(ranged.blocks(read, 0, 10, 2, 2))
+else:
+    transfer.download(Slow(), None, "to", attempts=4)
+"""
+
+
+@pytest.mark.parametrize("how", ["telling", "silent", "blocks"])
+def test_ctrl_c_ends_a_download(how: str, tmp_path: Path) -> None:
+    """At once, and the program too, however long what is under way would take; who tells of bytes is stopped."""
+    command = [sys.executable, "-c", SLOW, how]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "begun\n"
+        process.send_signal(signal.SIGINT)
+        stdout, stderr = process.communicate(timeout=30)
+    assert process.returncode == -signal.SIGINT
+    assert stderr.rstrip().endswith("KeyboardInterrupt")
+    assert ("stopped" in stdout) == (how == "telling")
 
 
 class Screen(io.StringIO):

@@ -5,12 +5,11 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from typing import BinaryIO
 
 from runcontext import locks
+from runcontext.artifacts.parallel import in_order
 
 BLOCK_BYTES = 8 << 20
 """How much is asked for at once; a file of this size or less is fetched in one go, and its part never kept."""
@@ -64,17 +63,7 @@ def blocks(
         for begin, end in ranges:
             yield read(begin, end)
         return
-    with ThreadPoolExecutor(streams, thread_name_prefix="runcontext-block") as pool:
-        waiting: deque[Future[bytes]] = deque()
-        try:
-            for begin, end in ranges:
-                waiting.append(pool.submit(read, begin, end))
-                if len(waiting) == streams:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+    yield from in_order(lambda each: read(*each), ranges, streams, name="runcontext-block")
 
 
 def _remove_others(folder: str, prefix: str, own: str) -> None:

@@ -6,13 +6,13 @@ whatever a place lists.
 
 from __future__ import annotations
 
+import functools
 import os
 import threading
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from runcontext.artifacts.parallel import in_order
 from runcontext.artifacts.paths import check_windows_takes, checked_folder, checked_path
 from runcontext.errors import StoreError, StoreUnavailableError
 
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     T = TypeVar("T")
 
 WORKERS = 4
-_WAITING_PER_WORKER = 4
 _FIRST_PAUSE_SECONDS = 0.5
 _LONGEST_PAUSE_SECONDS = 30.0
 _MOST_NAMES = 10
@@ -91,21 +90,32 @@ def download(
     found = walk.below(wanted)
     if progress is not None:
         progress.expect(sum(each.size_bytes or 0 for each in found))
+    stopping = threading.Event()
 
     def fetch(info: ArtifactInfo) -> None:
         if is_windows:
             check_windows_takes(info.path)
         target = _target(root, info, repository)
-        count = _Count(repository, info.size_bytes or 0, progress)
-        if _tried(lambda: _is_there(repository, info, target), attempts):
+        count = _Count(repository, info.size_bytes or 0, progress, stopping)
+        if _tried(lambda: _is_there(repository, info, target), attempts, stopping):
             count.finish()
             return
-        _tried(lambda: count.attempt(lambda told: repository.download_file(info.path, target, **told)), attempts)
+        download = functools.partial(repository.download_file, info.path, target)
+        _tried(lambda: count.attempt(lambda told: download(**told)), attempts, stopping)
         _check_size(repository, info, target)
 
+    def problem_of(info: ArtifactInfo) -> StoreError | None:
+        try:
+            fetch(info)
+        except StoreError as error:
+            return error
+        return None
+
     os.makedirs(root, exist_ok=True)
-    failures = {**walk.failures, **_each(fetch, found, workers)}
-    _raise_first(failures, repository)
+    name = "runcontext-transfer"
+    problems = in_order(problem_of, found, workers, name=name, ahead=len(found), stopping=stopping)
+    failed = {each.path: problem for each, problem in zip(found, problems, strict=True) if problem is not None}
+    _raise_first({**walk.failures, **failed}, repository)
     return os.path.join(root, *wanted.split("/")) if wanted else root
 
 
@@ -148,7 +158,7 @@ class _Walk:
                 yield from self._walked(each.path, below, depth + 1)
 
     def _listed(self, folder: str) -> Sequence[ArtifactInfo]:
-        return _tried(lambda: self._repository.list_artifacts(folder or None), self._attempts)
+        return _tried(lambda: self._repository.list_artifacts(folder or None), self._attempts, threading.Event())
 
     def _check(self, path: str, folder: str) -> None:
         uri = self._repository.uri
@@ -188,9 +198,16 @@ def _check_size(repository: ArtifactRepository, info: ArtifactInfo, target: str)
 class _Count:
     """Moves a bar by one file's bytes, and back again where an attempt has failed."""
 
-    def __init__(self, repository: ArtifactRepository, size_bytes: int, progress: TransferBar | None) -> None:
+    def __init__(
+        self,
+        repository: ArtifactRepository,
+        size_bytes: int,
+        progress: TransferBar | None,
+        stopping: threading.Event | None = None,
+    ) -> None:
         self._progress = progress
-        self._reports = progress is not None and getattr(repository, "reports_bytes", False)
+        self._stopping = stopping
+        self._reports = getattr(repository, "reports_bytes", False)
         self._size = size_bytes
         self._done = 0
         self._lock = threading.Lock()
@@ -202,7 +219,7 @@ class _Count:
     def attempt(self, call: Callable[[dict[str, Any]], None]) -> None:
         """Call something, with whom to tell of bytes where it can tell."""
         try:
-            call({"on_bytes": self._advance} if self._reports else {})
+            call({"on_bytes": self._told} if self._reports else {})
         except BaseException:
             self._advance(-self._done)
             raise
@@ -212,6 +229,12 @@ class _Count:
         """Count the whole file as done."""
         self._advance(self._size - self._done)
 
+    def _told(self, size_bytes: int) -> None:
+        if self._stopping is not None and self._stopping.is_set():
+            message = "the transfer was stopped"
+            raise StoreError(message)
+        self._advance(size_bytes)
+
     def _advance(self, size_bytes: int) -> None:
         with self._lock:
             self._done += size_bytes
@@ -219,45 +242,17 @@ class _Count:
             self._progress.advance(size_bytes)
 
 
-def _tried(call: Callable[[], T], attempts: int) -> T:
-    """Call something until its place can be reached, at most so often."""
+def _tried(call: Callable[[], T], attempts: int, stopping: threading.Event) -> T:
+    """Call something until its place can be reached, at most so often, and not again once it is to stop."""
     pause = _FIRST_PAUSE_SECONDS
     for _ in range(attempts - 1):
         try:
             return call()
         except StoreUnavailableError as error:
-            time.sleep(min(error.retry_after_seconds or pause, _LONGEST_PAUSE_SECONDS))
+            if stopping.wait(min(error.retry_after_seconds or pause, _LONGEST_PAUSE_SECONDS)):
+                raise
             pause *= 2
     return call()
-
-
-def _each(work: Callable[[ArtifactInfo], None], items: Iterable[ArtifactInfo], workers: int) -> dict[str, StoreError]:
-    """Do the same with each, several at once; give what went wrong with a place, anything else is raised."""
-    errors: dict[str, StoreError] = {}
-    with ThreadPoolExecutor(workers, thread_name_prefix="runcontext-transfer") as pool:
-        waiting: dict[Future[None], str] = {}
-        try:
-            for item in items:
-                waiting[pool.submit(work, item)] = item.path
-                if len(waiting) >= workers * _WAITING_PER_WORKER:
-                    ready = wait(waiting, return_when=FIRST_COMPLETED).done
-                    errors |= _errors({future: waiting.pop(future) for future in ready})
-            wait(waiting)
-            errors |= _errors(waiting)
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-    return errors
-
-
-def _errors(futures: Mapping[Future[None], str]) -> dict[str, StoreError]:
-    found: dict[str, StoreError] = {}
-    for future, path in futures.items():
-        try:
-            future.result()
-        except StoreError as error:
-            found[path] = error
-    return found
 
 
 def _raise_first(failures: Mapping[str, StoreError], repository: ArtifactRepository) -> None:
