@@ -10,6 +10,9 @@ import pytest
 from tests.places import servers_artifacts
 from tests.places.oss_server import KEY_ID, KEY_SECRET
 
+from runcontext.artifacts import addresses, oss
+from runcontext.artifacts.content import measured
+from runcontext.artifacts.progress import nothing
 from runcontext.artifacts.remote import RemoteRepository
 from runcontext.errors import StoreError, StoreUnavailableError
 from runcontext.testing.artifacts import ArtifactRepositoryContract
@@ -82,6 +85,22 @@ def test_an_upload_goes_on_where_it_stopped(
     through.upload_file(str(file), "big.bin")
     assert [each.method for each in proxy.seen] == ["HEAD"]
     through.close()
+
+
+@pytest.mark.parametrize("size", [10, 17 << 20])
+def test_a_file_that_is_replaced_before_it_is_sent_is_not_kept(
+    repository: RemoteRepository, tmp_path: Path, size: int
+) -> None:
+    """By another of the same size: what is sent is not what was measured."""
+    file = tmp_path / "file.bin"
+    file.write_bytes(b"a" * size)
+    content = measured(str(file))
+    file.write_bytes(b"b" * size)
+    files, root = oss.opened(addresses.parsed(repository.uri))
+    with pytest.raises(StoreUnavailableError, match="changed while it was sent"):
+        files.write(content, f"{root}/file.bin", nothing)
+    files.close()
+    assert repository.list_artifacts() == []
 
 
 def test_a_download_goes_on_where_it_stopped(

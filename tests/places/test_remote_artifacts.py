@@ -24,8 +24,10 @@ from tests.places import servers_artifacts
 from tests.places.servers_artifacts import PASSWORD, SftpServer
 
 from runcontext.artifacts import addresses, failures, s3, schemes, sftp
+from runcontext.artifacts.content import measured
 from runcontext.artifacts.failures import Meaning
 from runcontext.artifacts.places import open_repository
+from runcontext.artifacts.progress import nothing
 from runcontext.artifacts.remote import RemoteRepository
 from runcontext.errors import StoreError, StoreUnavailableError
 from runcontext.testing.artifacts import ArtifactRepositoryContract
@@ -205,6 +207,63 @@ def test_an_upload_whose_parts_are_gone_begins_anew(
     repository.upload_file(str(big_file), "big.bin")
     assert repository.holds("big.bin", str(big_file))
     client.close()
+
+
+@pytest.mark.parametrize("size", [10, BIG])
+def test_a_file_that_is_replaced_before_it_is_sent_is_not_kept(bucket: str, tmp_path: Path, size: int) -> None:
+    """By another of the same size: what is sent is not what was measured, and that is tried again."""
+    file = tmp_path / "file.bin"
+    file.write_bytes(b"a" * size)
+    content = measured(str(file))
+    file.write_bytes(b"b" * size)
+    files, root = s3.opened(addresses.parsed(f"s3://{bucket}/x"))
+    with pytest.raises(StoreUnavailableError, match="changed while it was sent"):
+        files.write(content, f"{root}/file.bin", nothing)
+    files.close()
+    repository = RemoteRepository(f"s3://{bucket}/x")
+    assert repository.list_artifacts() == []
+    repository.upload_file(str(file), "file.bin")
+    repository.download_file("file.bin", str(tmp_path / "back"))
+    assert (tmp_path / "back").read_bytes() == b"b" * size
+    repository.close()
+
+
+def test_a_file_that_changes_while_its_parts_are_sent_is_not_kept(
+    repository: RemoteRepository, big_file: Path, tmp_path: Path
+) -> None:
+    """In its last part, when the first has arrived; one that takes its name meanwhile does no harm."""
+    last = 6 * (8 << 20) - 1
+    os.truncate(big_file, last + 1)
+
+    def change(_bytes: int) -> None:
+        with big_file.open("r+b") as file:
+            file.seek(last)
+            file.write(b"x")
+
+    def replace(_bytes: int) -> None:
+        (tmp_path / "other").write_bytes(b"other")
+        os.replace(tmp_path / "other", big_file)
+
+    with pytest.raises(StoreUnavailableError, match="changed while it was sent"):
+        repository.upload_file(str(big_file), "big.bin", on_bytes=change)
+    assert repository.list_artifacts() == []
+    sha256 = measured(str(big_file)).sha256
+    repository.upload_file(str(big_file), "big.bin", on_bytes=replace)
+    repository.download_file("big.bin", str(tmp_path / "back"))
+    assert measured(str(tmp_path / "back")).sha256 == sha256
+
+
+def test_a_file_that_is_replaced_is_not_kept_over_sftp(server: Mapping[str, str], user: str, tmp_path: Path) -> None:
+    """Nor is what was sent of it taken for the beginning of anything."""
+    file = tmp_path / "file.bin"
+    file.write_bytes(b"a" * 100_000)
+    content = measured(str(file))
+    file.write_bytes(b"b" * 100_000)
+    files, root = sftp.opened(addresses.parsed(sftp_uri(server, user)))
+    with pytest.raises(StoreUnavailableError, match="changed while it was sent"):
+        files.write(content, f"{root}/file.bin", nothing)
+    assert list(files.entries(root)) == []
+    files.close()
 
 
 def test_a_file_that_is_there_is_not_sent_again(

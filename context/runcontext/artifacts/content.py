@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import BinaryIO
 
-from runcontext.errors import StoreError
+from runcontext.errors import StoreError, StoreUnavailableError
 
 _CHUNK_BYTES = 1 << 20
 
@@ -52,6 +55,57 @@ class Hasher:
         return Digest(self._kind, self._hash.hexdigest())
 
 
+class Source:
+    """A measured file that is read once more, from its beginning, to be sent."""
+
+    def __init__(self, content: Content, file: BinaryIO) -> None:
+        """Take the open file, of which nothing has been read."""
+        self._content = content
+        self._file = file
+        self._hasher = Hasher("sha256")
+
+    def read(self, size: int = -1) -> bytes:
+        """Give the next bytes, as a file does."""
+        data = self._file.read(size)
+        self._hasher.update(data)
+        return data
+
+    def skip(self, size: int) -> None:
+        """Pass over what need not be sent."""
+        while size > 0 and (data := self.read(min(size, _CHUNK_BYTES))):
+            size -= len(data)
+
+    def chunks(self, size: int) -> Iterator[bytes]:
+        """Give all of it in pieces of one size, the last one shorter."""
+        while data := self.read(size):
+            yield data
+
+    def check(self) -> None:
+        """Check that what has been read is the whole file as it was measured.
+
+        Raises:
+            StoreUnavailableError: the file is another one by now.
+        """
+        if not self._content.has(self._hasher.digest):
+            message = f"{self._content.path} was changed while it was sent; send it again"
+            raise StoreUnavailableError(message)
+
+
+@contextlib.contextmanager
+def reading(content: Content) -> Iterator[Source]:
+    """Open a measured file for a block: what is sent is to be read from here, and nowhere else.
+
+    Raises:
+        StoreError: it cannot be opened any more.
+    """
+    try:
+        file = open(content.path, "rb")  # noqa: SIM115 - below: what is raised within the block is not about opening
+    except OSError as error:
+        raise _unreadable(content.path, error) from error
+    with file:
+        yield Source(content, file)
+
+
 def measured(local_path: str) -> Content:
     """Read a local file through, and give its size and checksums.
 
@@ -67,6 +121,9 @@ def measured(local_path: str) -> Content:
                 for hasher in hashers:
                     hasher.update(chunk)
     except OSError as error:
-        message = f"{local_path} cannot be read to be uploaded: {error.strerror or error}"
-        raise StoreError(message) from error
+        raise _unreadable(local_path, error) from error
     return Content(os.path.abspath(local_path), size, *(hasher.digest.value for hasher in hashers))
+
+
+def _unreadable(local_path: str, error: OSError) -> StoreError:
+    return StoreError(f"{local_path} cannot be read to be uploaded: {error.strerror or error}")

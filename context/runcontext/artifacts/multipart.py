@@ -11,12 +11,12 @@ import functools
 import hashlib
 import os
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol
 
 from runcontext import cache
-from runcontext.artifacts.content import Content
+from runcontext.artifacts.content import Content, reading
+from runcontext.artifacts.parallel import in_order
 from runcontext.files import replace_file
 
 THRESHOLD_BYTES = 16 << 20
@@ -71,14 +71,11 @@ def upload_in_parts(place: MultipartPlace, content: Content, path: str, sent: Ca
     """Send a file in parts, going on where an earlier attempt stopped; ``sent`` is told of bytes that are there."""
     note = _note(place, content, path)
     upload_id, there = _found(place, path, note) or (_begun(place, content, path, note), {})
-    size = part_bytes(content.size)
-    send = functools.partial(_send, place, content.path, path, upload_id, size, there, sent)
-    with ThreadPoolExecutor(STREAMS, thread_name_prefix="runcontext-part") as pool:
-        try:
-            parts = list(pool.map(send, range(1, -(-content.size // size) + 1)))
-        except BaseException:
-            pool.shutdown(wait=True, cancel_futures=True)
-            raise
+    send = functools.partial(_send, place, path, upload_id, there, sent)
+    with reading(content) as source:
+        numbered = enumerate(source.chunks(part_bytes(content.size)), 1)
+        parts = list(in_order(send, numbered, STREAMS, name="runcontext-part"))
+        source.check()
     place.finish(path, upload_id, parts)
     with contextlib.suppress(OSError):
         os.unlink(note)
@@ -86,17 +83,13 @@ def upload_in_parts(place: MultipartPlace, content: Content, path: str, sent: Ca
 
 def _send(
     place: MultipartPlace,
-    local_path: str,
     path: str,
     upload_id: str,
-    part_size: int,
     there: Mapping[int, Part],
     sent: Callable[[int], None],
-    number: int,
+    numbered: tuple[int, bytes],
 ) -> Part:
-    with open(local_path, "rb") as file:
-        file.seek((number - 1) * part_size)
-        data = file.read(part_size)
+    number, data = numbered
     known = there.get(number)
     if known is None or known.size != len(data) or known.etag != hashlib.md5(data, usedforsecurity=False).hexdigest():
         known = place.send(path, upload_id, number, data)

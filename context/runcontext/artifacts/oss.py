@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from runcontext.artifacts.addresses import Address
-from runcontext.artifacts.content import Content, Digest
+from runcontext.artifacts.content import Content, Digest, reading
 from runcontext.artifacts.files import SHA256_KEY, Entry, FileState
 from runcontext.artifacts.multipart import THRESHOLD_BYTES, Part, upload_in_parts
 from runcontext.errors import StoreError
@@ -69,8 +69,9 @@ class OssFiles:
         if content.size >= THRESHOLD_BYTES:
             upload_in_parts(self, content, path, sent)
             return
-        with open(content.path, "rb") as file:
-            data = file.read()
+        with reading(content) as source:
+            data = source.read()
+            source.check()
         self._bucket.put_object(_key(path), data, headers={**_described(content, path), **_checked(data)})
         sent(content.size)
 

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from runcontext.artifacts.addresses import Address
-from runcontext.artifacts.content import Content, Digest
+from runcontext.artifacts.content import Content, Digest, reading
 from runcontext.artifacts.files import SHA256_KEY, Entry, FileState
 from runcontext.artifacts.multipart import THRESHOLD_BYTES, Part, upload_in_parts
 from runcontext.errors import StoreError
@@ -73,8 +73,9 @@ class S3Files:
         if content.size >= THRESHOLD_BYTES:
             upload_in_parts(self, content, path, sent)
             return
-        with open(content.path, "rb") as file:
-            data = file.read()
+        with reading(content) as source:
+            data = source.read()
+            source.check()
         self._call("put_object", path, Body=data, ContentMD5=_md5(data), **self._described(content, path))
         sent(content.size)
 

@@ -19,7 +19,7 @@ from typing import Any
 import paramiko
 
 from runcontext.artifacts.addresses import Address
-from runcontext.artifacts.content import Content
+from runcontext.artifacts.content import Content, reading
 from runcontext.artifacts.files import Entry, FileState
 from runcontext.errors import StoreError
 
@@ -81,8 +81,8 @@ class SftpFiles:
             self._append(content, temporary, sent)
         except ConnectionError:
             raise
-        except OSError:
-            # A server that refuses one packet may have taken the next: what is there has a hole.
+        except (OSError, StoreError):
+            # A server that refuses one packet may have taken the next: what is there has a hole, or is of another file.
             with contextlib.suppress(OSError, EOFError):
                 self._sftp.remove(temporary)
             raise
@@ -95,15 +95,18 @@ class SftpFiles:
     def _append(self, content: Content, temporary: str, sent: Callable[[int], None]) -> None:
         there = self._arrived(content, temporary)
         sent(there)
-        with self._sftp.open(temporary, "r+b" if there else "wb") as target, open(content.path, "rb") as source:
+        with self._sftp.open(temporary, "r+b" if there else "wb") as target, reading(content) as source:
             target.truncate(there)
             target.seek(there)
-            source.seek(there)
+            source.skip(there)
+            arrived = there
             while chunk := source.read(_CHUNK_BYTES):
+                arrived += len(chunk)
                 # The last one waits for what the server says to all of them: paramiko's close() does not.
-                target.set_pipelined(source.tell() < content.size)
+                target.set_pipelined(arrived < content.size)
                 target.write(chunk)
                 sent(len(chunk))
+            source.check()
 
     def _arrived(self, content: Content, temporary: str) -> int:
         """Give how many bytes of an earlier attempt are what they should be: read back, as nobody vouches for them."""
