@@ -32,11 +32,29 @@ class Address:
         """Give the path as object stores' libraries want it: the bucket, ``/``, and the key.
 
         Raises:
-            StoreError: there is no bucket, or something that is no part of a bucket's name.
+            StoreError: there is no bucket, or something that is no part of a bucket's name, as a port is none.
         """
         if not bucket or ":" in bucket or "@" in bucket:
             _refuse(self.shown, f"{bucket!r} is no bucket", f"{self.scheme}://BUCKET/PATH is expected")
+        if self.port is not None:
+            _refuse(self.shown, f"it has the port {self.port}, and buckets have none", "a URI without it is expected")
         return f"{bucket}{self.path}"
+
+    def check_has_no_credentials(self, sources: str) -> None:
+        """Check that there are none in the URI of a bucket, where nobody would read them.
+
+        Args:
+            sources: where they are taken from instead.
+
+        Raises:
+            StoreError: there are some.
+        """
+        if self.user is not None:
+            message = (
+                f"artifact URI {self.shown} has credentials in it: they are taken from {sources}; "
+                f"{self.scheme}://BUCKET/PATH is expected"
+            )
+            raise StoreError(message)
 
 
 def parsed(uri: str) -> Address:

@@ -116,8 +116,9 @@ def opened(address: Address) -> tuple[OssFiles, str]:
     """Give the objects behind an ``oss://BUCKET/KEY`` URI, and the path of its root.
 
     Raises:
-        StoreError: one of the three variables is not set, or the URI names no bucket.
+        StoreError: one of the three variables is not set, the URI names no bucket, or has credentials in it.
     """
+    address.check_has_no_credentials("MLFLOW_OSS_KEY_ID and MLFLOW_OSS_KEY_SECRET")
     path = address.bucket_path(address.host)
     endpoint, key_id, key_secret = (os.environ.get(name) for name in _VARIABLES)
     if not (endpoint and key_id and key_secret):

@@ -130,8 +130,9 @@ class S3Files:
         return bytes(answered)
 
     def _described(self, content: Content, path: str) -> dict[str, Any]:
-        metadata = {**self._system.s3_additional_kwargs.get("Metadata", {}), SHA256_KEY: content.sha256}
-        kind = mimetypes.guess_type(path)[0]
+        wanted = self._system.s3_additional_kwargs
+        metadata = {**wanted.get("Metadata", {}), SHA256_KEY: content.sha256}
+        kind = wanted.get("ContentType") or mimetypes.guess_type(path)[0]
         return {"Metadata": metadata, **({"ContentType": kind} if kind else {})}
 
 
@@ -141,12 +142,7 @@ def opened(address: Address) -> tuple[S3Files, str]:
     Raises:
         StoreError: a setting cannot be used, or the URI names no bucket.
     """
-    if address.user is not None:
-        message = (
-            f"artifact URI {address.shown} has credentials in it: S3 takes them from AWS_ACCESS_KEY_ID and "
-            "AWS_SECRET_ACCESS_KEY, a profile, or the machine's role; s3://BUCKET/PATH is expected"
-        )
-        raise StoreError(message)
+    address.check_has_no_credentials("AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile, or the machine's role")
     endpoint = os.environ.get("MLFLOW_S3_ENDPOINT_URL") or None
     style = os.environ.get("MLFLOW_BOTO_CLIENT_ADDRESSING_STYLE") or "auto"
     return _opened(address, address.host, endpoint, style)

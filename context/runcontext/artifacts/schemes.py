@@ -113,6 +113,7 @@ def google_opened(address: Address) -> tuple[Files, str]:
     """Open ``gs://BUCKET/PATH``; credentials are found as Google's libraries find them."""
     from gcsfs import GCSFileSystem
 
+    address.check_has_no_credentials("GOOGLE_APPLICATION_CREDENTIALS, gcloud, or the machine's account")
     path = address.bucket_path(address.host)
     return _objects(GCSFileSystem(use_listings_cache=False, skip_instance_cache=True), path, address.host)
 
