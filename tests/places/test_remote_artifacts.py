@@ -368,6 +368,42 @@ def test_names_that_no_artifact_has_are_left_out(
     assert "run/artifacts lists '..', which is no artifact's name" in caplog.text
 
 
+def test_a_file_and_a_folder_of_one_name_are_both_listed(
+    repository: RemoteRepository, bucket: str, s3_server: str
+) -> None:
+    """As a bucket may have them; no file system can."""
+    client = boto3.client("s3", endpoint_url=s3_server)
+    for key in ("x", "x/y"):
+        client.put_object(Bucket=bucket, Key=f"1/run/artifacts/{key}", Body=b"content")
+    client.close()
+    assert [(each.path, each.is_dir, each.size_bytes) for each in repository.list_artifacts()] == [
+        ("x", False, 7),
+        ("x", True, None),
+    ]
+    assert [each.path for each in repository.list_artifacts("x")] == ["x/y"]
+
+
+def test_an_object_that_is_replaced_while_it_is_read_is_read_anew(
+    repository: RemoteRepository, bucket: str, s3_server: str, medium_file: Path, tmp_path: Path
+) -> None:
+    """The attempt says that it was changed; the next one gives the new one whole, and nothing of the old."""
+    repository.upload_file(str(medium_file), "big.bin")
+    client = boto3.client("s3", endpoint_url=s3_server)
+    new = b"y" * MEDIUM
+
+    def replace(size: int) -> None:
+        if size:
+            client.put_object(Bucket=bucket, Key="1/run/artifacts/big.bin", Body=new)
+
+    target = tmp_path / "to" / "big.bin"
+    with pytest.raises(StoreUnavailableError, match="changed at the same time"):
+        repository.download_file("big.bin", str(target), on_bytes=replace)
+    repository.download_file("big.bin", str(target))
+    assert target.read_bytes() == new
+    assert os.listdir(target.parent) == ["big.bin"]
+    client.close()
+
+
 @pytest.mark.soak
 def test_a_listing_of_many_pages_is_whole(repository: RemoteRepository, bucket: str, s3_server: str) -> None:
     """S3 gives 1,000 names at a time."""
@@ -443,7 +479,7 @@ def test_mlflows_settings_of_s3_are_in_force(s3_server: str, monkeypatch: pytest
 def test_what_is_added_to_each_upload_arrives(
     s3_server: str, bucket: str, big_file: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """The storage class and the metadata that MLFLOW_S3_UPLOAD_EXTRA_ARGS asks for, of files small and large."""
+    """The storage class, metadata and type that MLFLOW_S3_UPLOAD_EXTRA_ARGS asks for, of files small and large."""
     monkeypatch.setenv("MLFLOW_S3_UPLOAD_EXTRA_ARGS", '{"StorageClass": "STANDARD_IA", "Metadata": {"team": "a"}}')
     repository = RemoteRepository(f"s3://{bucket}")
     (tmp_path / "small.json").write_bytes(b"{}")
@@ -455,6 +491,11 @@ def test_what_is_added_to_each_upload_arrives(
         assert found["StorageClass"] == "STANDARD_IA"
         assert sorted(found["Metadata"]) == ["runcontext-sha256", "team"]
     assert client.head_object(Bucket=bucket, Key="small.json")["ContentType"] == "application/json"
+    repository.close()
+    monkeypatch.setenv("MLFLOW_S3_UPLOAD_EXTRA_ARGS", '{"ContentType": "text/x-own"}')
+    repository = RemoteRepository(f"s3://{bucket}")
+    repository.upload_file(str(tmp_path / "small.json"), "own.json")
+    assert client.head_object(Bucket=bucket, Key="own.json")["ContentType"] == "text/x-own"
     client.close()
     repository.close()
 
@@ -570,6 +611,9 @@ def test_ssh_config_says_how_to_connect(server: Mapping[str, str], user: str, tm
     [
         ("s3:///key", "'' is no bucket"),
         ("s3://key:secret@bucket/x", "credentials in it"),
+        ("oss://key:secret@bucket/x", "credentials in it"),
+        ("s3://bucket:99/x", "it has the port 99"),
+        ("b2://bucket@host:99/x", "it has the port 99"),
         ("s3://bucket/a/../b", "'..' or a NUL"),
         ("sftp://host:port/x", "'port' is no port"),
         ("sftp://me:the/secret@host/x", "to be written as %2F"),

@@ -24,6 +24,7 @@ class Meaning(Enum):
     DENIED = "denied"
     UNTRUSTED = "untrusted"
     UNAVAILABLE = "unavailable"
+    CHANGED = "changed"
     OTHER = "other"
 
 
@@ -84,7 +85,7 @@ _BY_ERRNO = {
     # Not every system has each of them.
     **{getattr(errno, name): Meaning.UNAVAILABLE for name in _LATER_ERRNOS if hasattr(errno, name)},
 }
-_BY_STATUS = {401: Meaning.DENIED, 403: Meaning.DENIED, 404: Meaning.MISSING}
+_BY_STATUS = {401: Meaning.DENIED, 403: Meaning.DENIED, 404: Meaning.MISSING, 412: Meaning.CHANGED}
 _LATER_STATUSES = (_TIMEOUT, _TOO_MANY)
 _CLOSED = ("socket is closed", "connection dropped", "connection lost", "connection closed", "reset by peer")
 _CUT_SHORT = ("authentication timeout", "transport shut down or saw eof")

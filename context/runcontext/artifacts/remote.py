@@ -38,6 +38,7 @@ _WORTH_ASKING_BYTES = 1 << 20
 
 _LOCKS = 64
 _LONGEST_REASON = 400
+_LATER = (Meaning.UNAVAILABLE, Meaning.CHANGED)
 _READING = ("be found", "be downloaded")
 _SECRET_VARIABLES = (
     "AWS_SECRET_ACCESS_KEY",
@@ -55,6 +56,7 @@ _SHORTEST_PIECE = 4
 _ADVICE = {
     Meaning.DENIED: "; check the credentials and what they permit",
     Meaning.MISSING: "; make the bucket or the folder first, or correct the URI",
+    Meaning.CHANGED: "; it was changed at the same time, download it again",
     Meaning.UNTRUSTED: "; the other side is not who it should be, or nobody has said that it is",
 }
 
@@ -127,11 +129,14 @@ class RemoteRepository:
         self._download_at_once(path, local_path, state, on_bytes)
 
     def list_artifacts(self, path: str | None = None) -> Sequence[ArtifactInfo]:
-        """List what is directly in a folder; names that no artifact can have are left out, and said once."""
+        """List what is directly in a folder; names that no artifact can have are left out, and said once.
+
+        Object stores may have a file and a folder of one name: both are listed.
+        """
         folder = checked_folder(path, self.uri)
         found = self._ask("be listed", path or "", lambda files: list(files.entries(self._full(folder) or "/")))
-        listed = {each.path: each for entry in found if (each := self._info(folder, entry)) is not None}
-        return [listed[each] for each in sorted(listed)]
+        listed = {each for entry in found if (each := self._info(folder, entry)) is not None}
+        return sorted(listed, key=lambda each: (each.path, each.is_dir))
 
     def holds(self, artifact_path: str, local_path: str) -> bool:
         """Say whether a local file is known to be what the artifact is now: same size, same checksum."""
@@ -254,7 +259,7 @@ class RemoteRepository:
         if meaning is Meaning.MISSING and action in _READING:
             return StoreError(f"there is no {what} in {self.uri} ({reason}); `runcontext show RUN` lists them")
         message = f"{what} in {self.uri} cannot {action}: {reason}{_ADVICE.get(meaning, '')}"
-        if meaning is Meaning.UNAVAILABLE:
+        if meaning in _LATER:
             return StoreUnavailableError(message, retry_after_seconds=retry_after_seconds(error))
         return StoreError(message)
 
