@@ -12,7 +12,14 @@ import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from runcontext.errors import NotInContext, ProviderError, RunContextError, StoreError, StoreUnavailableError
+    from runcontext.errors import (
+        NotInContext,
+        ProviderError,
+        RunContextError,
+        StoreError,
+        StoreUnavailableError,
+        StoreUnusableError,
+    )
     from runcontext.fluent import (
         active_run,
         download_artifacts,
@@ -76,6 +83,7 @@ __all__ = [
     "Settings",
     "StoreError",
     "StoreUnavailableError",
+    "StoreUnusableError",
     "__version__",
     "active_run",
     "current_program",
@@ -104,7 +112,14 @@ __all__ = [
 ]
 
 _HOMES = {
-    "errors": ("NotInContext", "ProviderError", "RunContextError", "StoreError", "StoreUnavailableError"),
+    "errors": (
+        "NotInContext",
+        "ProviderError",
+        "RunContextError",
+        "StoreError",
+        "StoreUnavailableError",
+        "StoreUnusableError",
+    ),
     "program": ("Program", "current_program"),
     "provider": ("Attachment", "RunContextProvider"),
     "record": (

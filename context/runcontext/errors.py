@@ -30,6 +30,13 @@ class StoreUnavailableError(StoreError):
         self.retry_after_seconds = retry_after_seconds
 
 
+class StoreUnusableError(StoreError):
+    """A place that takes nothing at all before somebody has seen to it: to credentials, a certificate, a bucket.
+
+    Any other StoreError is about the one thing that was asked, and says nothing of the next.
+    """
+
+
 class PluginError(RunContextError):
     """A plugin that cannot be used: not installed, not loadable, or not what its kind asks for."""
 

@@ -19,7 +19,7 @@ from tests.places.oss_server import KEY_ID, KEY_SECRET
 from tests.places.servers_kept import CannotStartError, Session
 
 from runcontext.artifacts.mlflow_plugin import MLflowPluginRepository
-from runcontext.errors import StoreError, StoreUnavailableError
+from runcontext.errors import StoreError, StoreUnavailableError, StoreUnusableError
 from runcontext.testing import ArtifactRepositoryContract
 
 if TYPE_CHECKING:
@@ -317,8 +317,19 @@ def lose_connection() -> None:
         raise RuntimeError(message) from error
 
 
+def be_denied() -> None:
+    """Raise what the system says of a folder that others own."""
+    raise PermissionError(13, "Permission denied")
+
+
 @pytest.mark.parametrize(
-    ("behave", "kind"), [(leave, StoreError), (fail, StoreError), (lose_connection, StoreUnavailableError)]
+    ("behave", "kind"),
+    [
+        (leave, StoreError),
+        (fail, StoreError),
+        (lose_connection, StoreUnavailableError),
+        (be_denied, StoreUnusableError),
+    ],
 )
 def test_what_a_plugin_raises_is_an_error_of_ours(behave: Callable[[], object], kind: type, tmp_path: Path) -> None:
     """exit() too; it names the plugin, and shows no password, however the plugin says it."""

@@ -13,7 +13,7 @@ import pytest
 from tests.places.shelf import SMALL, Shelf
 
 import runcontext
-from runcontext.errors import StoreError, StoreUnavailableError
+from runcontext.errors import StoreError, StoreUnavailableError, StoreUnusableError
 from runcontext.mirror import feed, state
 from runcontext.mirror.mirror import Mirror
 from runcontext.mirror.uploads import CONTEXT_ARTIFACT
@@ -444,6 +444,35 @@ def test_how_a_run_ended_is_there_while_its_artifacts_fail() -> None:
     assert len(shelf.points) == len(all_points(run))
     assert state.unsent(str(run.path), state.read(str(run.path))) == "2 artifacts"
     shelf.fails = lambda _: None
+
+    sent(lambda: mirror_of(run, shelf))
+
+    assert_same(run, shelf)
+
+
+@pytest.mark.usefixtures("local")
+def test_what_the_place_as_a_whole_does_not_take_is_still_to_be_sent() -> None:
+    """Credentials that expire in the middle refuse no artifact: the rest stays to be sent, and why is on record."""
+    run = logged_run()
+
+    class Expiring(Shelf):
+        has_expired = True
+
+        def upload_file(self, local_path: str, artifact_path: str) -> None:
+            if self.has_expired and artifact_path != "empty.txt":
+                message = "artifacts at shelf: ExpiredToken; check the credentials"
+                raise StoreUnusableError(message)
+            super().upload_file(local_path, artifact_path)
+
+    shelf = Expiring()
+    with pytest.raises(StoreError, match="ExpiredToken"):
+        sent(lambda: mirror_of(run, shelf))
+    known = state.read(str(run.path))
+    assert known is not None
+    assert known.refusals == []
+    assert not known.is_complete
+    assert state.unsent(str(run.path), known) == "1 artifact"
+    shelf.has_expired = False
 
     sent(lambda: mirror_of(run, shelf))
 

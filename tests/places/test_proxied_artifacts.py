@@ -14,7 +14,7 @@ from tests.places import servers_artifacts
 from runcontext.artifacts.proxied import ProxiedRepository
 from runcontext.artifacts.proxied.address import SERVICE, ProxiedAddress
 from runcontext.artifacts.server_paths import check_is_here
-from runcontext.errors import StoreError, StoreUnavailableError
+from runcontext.errors import StoreError, StoreUnavailableError, StoreUnusableError
 from runcontext.testing import ArtifactRepositoryContract
 from runcontext.tracking.http import ServerSession
 
@@ -184,6 +184,22 @@ def test_a_busy_server_says_when_to_come_again(
         with pytest.raises(StoreUnavailableError) as caught:
             call()
         assert caught.value.retry_after_seconds == 7
+    repository.close()
+
+
+def test_a_refusal_is_of_one_artifact_or_of_all(
+    mlflow_newest: MLflowServer, fault_proxy: Callable[[str], FaultProxy], tmp_path: Path
+) -> None:
+    """A file that is too large says nothing of the next; who is denied one thing is denied the rest."""
+    proxy = fault_proxy(mlflow_newest.url)
+    repository = ProxiedRepository("mlflow-artifacts:/0/denied/artifacts", proxy.url)
+    (tmp_path / "source").write_bytes(b"x")
+    for status, error in ((401, StoreUnusableError), (403, StoreUnusableError), (413, StoreError)):
+        proxy.answer(status)
+        with pytest.raises(StoreError) as caught:
+            repository.upload_file(str(tmp_path / "source"), "a.bin")
+        assert type(caught.value) is error
+        proxy.heal()
     repository.close()
 
 

@@ -14,7 +14,7 @@ from urllib.parse import unquote
 from runcontext.artifacts.arrival import arriving
 from runcontext.artifacts.paths import check_windows_takes, checked_folder, checked_path
 from runcontext.artifacts.repository import ArtifactInfo
-from runcontext.errors import StoreError, StoreUnavailableError
+from runcontext.errors import StoreError, StoreUnavailableError, StoreUnusableError
 from runcontext.files import copy_content, copy_file, is_temporary
 from runcontext.tracking import uris
 
@@ -130,7 +130,10 @@ class _Doing:
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         """Say whether it may go right later: what no permission and no name forbids may."""
-        if isinstance(error, (PermissionError, NotADirectoryError, IsADirectoryError, FileExistsError)):
+        if isinstance(error, PermissionError):
+            message = f"{self._what}: {error}"
+            raise StoreUnusableError(message) from error
+        if isinstance(error, (NotADirectoryError, IsADirectoryError, FileExistsError)):
             message = f"{self._what}: {error}"
             raise StoreError(message) from error
         if isinstance(error, OSError):

@@ -19,8 +19,9 @@ from typing import Any
 from runcontext.artifacts.arrival import arriving
 from runcontext.artifacts.paths import checked_folder, checked_path
 from runcontext.artifacts.repository import ArtifactInfo
-from runcontext.errors import StoreError, StoreUnavailableError
+from runcontext.errors import StoreError
 from runcontext.redaction import redact_text, redact_url
+from runcontext.tracking.plugin_store import store_error
 
 _METHODS = ("log_artifact", "list_artifacts")
 _DOWNLOADS = ("_download_file", "download_artifacts")
@@ -176,7 +177,7 @@ class MLflowPluginRepository:
             # Not from the error: what the plugin or its client says may hold the credentials of the URI.
             what = f"{type(error).__name__}: {self._without_password(str(error))}".removesuffix(": ")
             message = f"{self._plugin} could not {action} {path}".rstrip() + f" ({self._uri}): {what}"
-            raise (StoreUnavailableError if _is_connection_lost(error) else StoreError)(message) from None
+            raise store_error(message, error) from None
 
     def _without_password(self, text: str) -> str:
         from urllib.parse import unquote, urlsplit
@@ -257,14 +258,3 @@ def _called(path: str, name: str) -> Iterator[str]:
         except OSError:  # where a user may make none, or the file system has none
             shutil.copyfile(path, named)
         yield named
-
-
-def _is_connection_lost(error: BaseException) -> bool:
-    seen: set[int] = set()
-    each: BaseException | None = error
-    while each is not None and id(each) not in seen:
-        if isinstance(each, (ConnectionError, TimeoutError)):
-            return True
-        seen.add(id(each))
-        each = each.__cause__ or each.__context__
-    return False

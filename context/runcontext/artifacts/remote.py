@@ -25,7 +25,7 @@ from runcontext.artifacts.progress import nothing
 from runcontext.artifacts.ranged import BLOCK_BYTES, blocks, discard, resumed
 from runcontext.artifacts.repository import ArtifactInfo
 from runcontext.artifacts.schemes import SCHEMES, open_files, scheme_of
-from runcontext.errors import StoreError, StoreUnavailableError
+from runcontext.errors import StoreError, StoreUnavailableError, StoreUnusableError
 from runcontext.redaction import MARK, redact_text
 
 if TYPE_CHECKING:
@@ -94,9 +94,7 @@ class RemoteRepository:
         self._root = ""
         self._block_bytes = block_bytes
         self._uploading = [threading.Lock() for _ in range(_LOCKS)]
-        self._connections = Connections(
-            lambda: self._connected(open_files(scheme, address)), is_shared=scheme.is_shared
-        )
+        self._connections = Connections(self._connected, is_shared=scheme.is_shared)
 
     def __repr__(self) -> str:
         """Show where it is."""
@@ -160,8 +158,11 @@ class RemoteRepository:
             message = f"{path!r} is in {self.uri} as {what}: it was damaged on the way, or replaced; send it again"
             raise StoreUnavailableError(message)
 
-    def _connected(self, opened: tuple[Files, str]) -> Files:
-        files, self._root = opened
+    def _connected(self) -> Files:
+        try:
+            files, self._root = open_files(self._scheme, self._address)
+        except StoreError as error:
+            raise StoreUnusableError(str(error)) from error
         return files
 
     def _full(self, path: str) -> str:
@@ -261,7 +262,7 @@ class RemoteRepository:
         message = f"{what} in {self.uri} cannot {action}: {reason}{_ADVICE.get(meaning, '')}"
         if meaning in _LATER:
             return StoreUnavailableError(message, retry_after_seconds=retry_after_seconds(error))
-        return StoreError(message)
+        return (StoreUnusableError if meaning in _ADVICE else StoreError)(message)
 
     def _without_secrets(self, text: str) -> str:
         secrets = [os.environ.get(name) for name in _SECRET_VARIABLES]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from runcontext import codec
 from runcontext.artifacts import transfer
-from runcontext.errors import StoreError, StoreUnavailableError
+from runcontext.errors import StoreError, StoreUnavailableError, StoreUnusableError
 from runcontext.files import replace_file
 from runcontext.mirror import state
 from runcontext.resolution import describe_error
@@ -51,6 +51,8 @@ class Uploads:
         self._sent = state.manifest(folder)
         self._under_way: dict[Artifact, Future[None]] = {}
         self._failed: dict[Artifact, str] = {}
+        self._kept_back: dict[Artifact, str] = {}
+        self._is_over = False
         self._reported: set[Artifact] = set()
         self._arrived: set[str] = set()
         self._repository: ArtifactRepository | None = None
@@ -69,10 +71,13 @@ class Uploads:
 
     @property
     def problem(self) -> str | None:
-        """Why none can be sent, as where a library, a bucket or a credential is missing; None where some were."""
-        if self.is_busy or self._sent or not self._failed:
+        """Why the place takes no more, as where a library, a bucket or a credential is missing; None where it does.
+
+        Where it took nothing yet, whatever it says of an artifact may be true of all.
+        """
+        if self.is_busy:
             return None
-        return next(iter(self._failed.values()))
+        return next(iter((self._kept_back if self._sent else {**self._kept_back, **self._failed}).values()), None)
 
     def arrived(self) -> set[str]:
         """Give the paths of what has arrived since this was last asked."""
@@ -84,7 +89,7 @@ class Uploads:
         found = state.unsent_artifacts(self._folder, self._sent)
         if with_context:
             found += self._context()
-        return [each for each in found if each not in self._failed]
+        return [each for each in found if each not in self._failed and each not in self._kept_back]
 
     def advance(self, repository: Callable[[], ArtifactRepository], *, is_over: bool) -> list[Refusal]:
         """See what has arrived, and send more; give what will never be taken.
@@ -97,6 +102,10 @@ class Uploads:
             StoreUnavailableError: something has not arrived; it is sent again.
         """
         self._collect()
+        if is_over and not self._is_over:
+            # Somebody may have seen to it since.
+            self._kept_back.clear()
+        self._is_over = is_over
         now = time.monotonic()
         if is_over or now >= self._look_at:
             for each in self.unsent(with_context=is_over):
@@ -132,7 +141,7 @@ class Uploads:
         except StoreUnavailableError:
             raise
         except StoreError as error:
-            self._failed[artifact] = str(error)
+            self._kept_back[artifact] = str(error)
             return
         if self._pool is None:
             self._pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="runcontext-upload")
@@ -160,6 +169,8 @@ class Uploads:
             except FileNotFoundError:
                 # It was deleted meanwhile.
                 continue
+            except StoreUnusableError as error:
+                self._kept_back[artifact] = str(error)
             except StoreError as error:
                 self._failed[artifact] = str(error)
             except Exception as error:  # noqa: BLE001 - whatever a repository raises costs this artifact only

@@ -8,7 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from runcontext import plugins
-from runcontext.errors import PluginError, StoreError, StoreUnavailableError
+from runcontext.artifacts.failures import Meaning, meaning_of
+from runcontext.errors import PluginError, StoreError, StoreUnavailableError, StoreUnusableError
 from runcontext.record import RunRecord
 from runcontext.redaction import redact_url
 from runcontext.tracking.store import BatchLimits, RunPage, StoredRun
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     T = TypeVar("T")
 
+_OF_ALL = (Meaning.DENIED, Meaning.UNTRUSTED)
 METHODS = ("create_run", "log_batch", "update_run", "get_run", "search_runs", "artifacts", "close")
 
 
@@ -108,8 +110,13 @@ class PluginStore:
 
 
 def store_error(message: str, error: BaseException) -> StoreError:
-    """Make a StoreError of what a plugin raised: one that may go right later where a connection was lost."""
-    return StoreUnavailableError(message) if any(map(_is_connection_lost, chain(error))) else StoreError(message)
+    """Make a StoreError of what a plugin raised: one that may go right later where a connection was lost.
+
+    Where it was denied something, nothing else goes right either.
+    """
+    if any(map(_is_connection_lost, chain(error))):
+        return StoreUnavailableError(message)
+    return (StoreUnusableError if meaning_of(error) in _OF_ALL else StoreError)(message)
 
 
 def chain(error: BaseException | None) -> list[BaseException]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from runcontext.artifacts.proxied.address import SERVICE
-from runcontext.errors import StoreError, StoreUnavailableError
+from runcontext.errors import StoreError, StoreUnavailableError, StoreUnusableError
 from runcontext.redaction import redact_text
 from runcontext.tracking.http import ServerRefusalError
 from runcontext.tracking.http.variables import number, switch
@@ -37,6 +37,7 @@ _THREADS = 4
 _ATTEMPTS = 3
 _TIMEOUT_SECONDS = 120
 _FAILURE, _SERVER_FAILURE, _TOO_MANY = 400, 500, 429
+_DENIED = (401, 403)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,8 +145,9 @@ def _put(credential: Mapping[str, Any], data: bytes, *, verifies: bool) -> str:
         return reply.headers.get("ETag", "")
     said = redact_text(" ".join(reply.text.split())[:200])
     message = f"the store behind the server refuses a part ({reply.status_code}: {said})"
-    is_passing = reply.status_code >= _SERVER_FAILURE or reply.status_code == _TOO_MANY
-    raise (StoreUnavailableError if is_passing else StoreError)(message)
+    if reply.status_code >= _SERVER_FAILURE or reply.status_code == _TOO_MANY:
+        raise StoreUnavailableError(message)
+    raise (StoreUnusableError if reply.status_code in _DENIED else StoreError)(message)
 
 
 def _no_auth(request: Any) -> Any:

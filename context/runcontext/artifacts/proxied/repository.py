@@ -15,7 +15,7 @@ from runcontext.artifacts.progress import nothing
 from runcontext.artifacts.proxied.address import SERVICE, ProxiedAddress
 from runcontext.artifacts.proxied.multipart import Multipart
 from runcontext.artifacts.repository import ArtifactInfo
-from runcontext.errors import StoreError, StoreUnavailableError
+from runcontext.errors import StoreError, StoreUnavailableError, StoreUnusableError
 from runcontext.redaction import redact_url
 from runcontext.tracking.http import ServerRefusalError, ServerSession
 
@@ -197,11 +197,11 @@ class ProxiedRepository:
             message = f"cannot {action} ({self._uri}) now: {error}"
             if _SWITCHED_OFF in str(error):
                 # It answers 503, and will do so until somebody starts it otherwise.
-                raise StoreError(message) from None
+                raise StoreUnusableError(message) from None
             raise StoreUnavailableError(message, retry_after_seconds=error.retry_after_seconds) from None
         except ServerRefusalError as error:
             message = f"cannot {action} ({self._uri}): {error}"
-            raise StoreError(message) from None
+            raise (StoreUnusableError if error.refuses_all else StoreError)(message) from None
 
 
 class _Counted:

@@ -14,7 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from runcontext import log, plugins
-from runcontext.errors import PluginError, StoreError
+from runcontext.errors import PluginError, StoreUnusableError
 from runcontext.resolution import describe_error
 from runcontext.tracking.http.variables import switch
 
@@ -52,7 +52,7 @@ class Credentials:
         """Read variables and files; nothing is asked of a plugin yet.
 
         Raises:
-            StoreError: a variable or the file of credentials cannot be used.
+            StoreUnusableError: a variable or the file of credentials cannot be used.
         """
         self._providers = providers
         self._provider: Provider | None = None
@@ -64,7 +64,7 @@ class Credentials:
         """Give what puts the credentials on one request, None where there are none.
 
         Raises:
-            StoreError: the one that the user asked for cannot be had: no request goes out without it.
+            StoreUnusableError: the one that the user asked for cannot be had: no request goes out without it.
         """
         if self._is_signed:
             return _signature()
@@ -83,7 +83,7 @@ class Credentials:
             found = plugins.guarded(plugin, "failed", partial(_asked, provider, "get_auth"))
         except PluginError as error:
             message = f"MLFLOW_TRACKING_AUTH={wanted}: {error}; {_NOT_SENT}"
-            raise StoreError(message) from None
+            raise StoreUnusableError(message) from None
         return _Guarded(str(plugin), _callable(str(plugin), found))
 
 
@@ -125,7 +125,7 @@ def _kept() -> Mapping[str, str]:
     except OSError as error:
         problem = error.strerror or type(error).__name__
     message = f"{path} cannot be used: {problem}; [mlflow] with mlflow_tracking_username and _password is expected"
-    raise StoreError(message)
+    raise StoreUnusableError(message)
 
 
 def _basic(user: str, password: str) -> str:
@@ -140,7 +140,7 @@ def _signature() -> Auth:
             "MLFLOW_TRACKING_AWS_SIGV4 needs the package requests-auth-aws-sigv4, which is not installed:"
             " pip install requests-auth-aws-sigv4 boto3"
         )
-        raise StoreError(message) from None
+        raise StoreUnusableError(message) from None
     return _Guarded("requests-auth-aws-sigv4", AWSSigV4(_SIGV4_SERVICE))
 
 
@@ -160,7 +160,7 @@ def _named(wanted: str, providers: Iterable[Provider]) -> Provider:
         f"no auth plugin is called {wanted!r} (MLFLOW_TRACKING_AUTH), or it cannot be used (known: {known}); install"
         f" it, or unset the variable: {_NOT_SENT}"
     )
-    raise StoreError(message)
+    raise StoreUnusableError(message)
 
 
 def _asked(provider: Any, method: str) -> Any:
@@ -174,7 +174,7 @@ def _callable(name: str, found: object) -> Auth:
         return HTTPBasicAuth(*found)
     if not callable(found):
         message = f"{name} gave a {type(found).__name__}; an auth object of requests is expected"
-        raise StoreError(message)
+        raise StoreUnusableError(message)
     return cast("Auth", found)
 
 
@@ -205,13 +205,13 @@ class _Guarded:
             if isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread():
                 raise
             message = f"{self._name} failed to sign a request ({describe_error(error)}); it is not sent"
-            raise StoreError(message) from None
+            raise StoreUnusableError(message) from None
         if not isinstance(signed, PreparedRequest):
             message = (
                 f"{self._name} signed a request and gave a {type(signed).__name__}; the request is expected, as by"
                 " `return request`; it is not sent"
             )
-            raise StoreError(message)
+            raise StoreUnusableError(message)
         return signed
 
 
@@ -241,7 +241,7 @@ def _read(path: str) -> str:
             f"MLFLOW_TRACKING_AUTH asks for a pod's service account, and {path} cannot be read ({error.strerror});"
             " outside a cluster set MLFLOW_TRACKING_TOKEN instead"
         )
-        raise StoreError(message) from None
+        raise StoreUnusableError(message) from None
 
 
 _KUBERNETES: Mapping[str, Callable[[], Auth]] = {

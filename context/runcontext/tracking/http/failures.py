@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from runcontext import redaction
-from runcontext.errors import StoreError, StoreUnavailableError
+from runcontext.errors import StoreError, StoreUnavailableError, StoreUnusableError
 
 # OpenSSL's words for a connection that broke, as against one that was refused.
 _BROKEN = re.compile(r"EOF|reset|timed out|Broken pipe", re.IGNORECASE)
@@ -27,7 +27,7 @@ def of_request(error: Exception, shown: str, timeout_seconds: float) -> StoreErr
     if isinstance(error, exceptions.InvalidHeader) or (isinstance(error, ValueError) and not is_of_requests):
         # Its message shows the header, which may be a token.
         where = "MLFLOW_TRACKING_TOKEN, MLFLOW_WORKSPACE and the plugin that MLFLOW_TRACKING_AUTH names"
-        return StoreError(f"a header for {shown} is malformed; look at {where}")
+        return StoreUnusableError(f"a header for {shown} is malformed; look at {where}")
     if isinstance(error, exceptions.SSLError):
         return _of_tls(error, shown)
     broken = (exceptions.ConnectionError, exceptions.Timeout)
@@ -37,9 +37,9 @@ def of_request(error: Exception, shown: str, timeout_seconds: float) -> StoreErr
         reason = late if isinstance(error, exceptions.Timeout) else _reason(error)
         return StoreUnavailableError(f"{shown} cannot be reached{through} ({reason})")
     if is_of_requests:
-        return StoreError(f"{shown} cannot be asked ({_reason(error)}); look at the tracking URI")
+        return StoreUnusableError(f"{shown} cannot be asked ({_reason(error)}); look at the tracking URI")
     # requests looks for the files of certificates before it connects.
-    return StoreError(
+    return StoreUnusableError(
         f"a certificate for {shown} cannot be used ({_reason(error)}); look at MLFLOW_TRACKING_SERVER_CERT_PATH,"
         " MLFLOW_TRACKING_CLIENT_CERT_PATH and REQUESTS_CA_BUNDLE"
     )
@@ -48,20 +48,20 @@ def of_request(error: Exception, shown: str, timeout_seconds: float) -> StoreErr
 def _of_tls(error: Exception, shown: str) -> StoreError:
     text = str(error)
     if "certificate verify failed" in text or "CERTIFICATE_VERIFY_FAILED" in text or "doesn't match" in text:
-        return StoreError(
+        return StoreUnusableError(
             f"the certificate of {shown} does not verify ({_reason(error)}): name its authority's file with"
             " MLFLOW_TRACKING_SERVER_CERT_PATH"
         )
     if _NO_TLS.search(text):
-        return StoreError(f"{shown} speaks no TLS ({_reason(error)}): is its address http://?")
+        return StoreUnusableError(f"{shown} speaks no TLS ({_reason(error)}): is its address http://?")
     if _WANTS_CERTIFICATE.search(text):
-        return StoreError(
+        return StoreUnusableError(
             f"{shown} refuses the connection ({_reason(error)}): it may want a certificate of yours, see"
             " MLFLOW_TRACKING_CLIENT_CERT_PATH"
         )
     if _BROKEN.search(text):
         return StoreUnavailableError(f"{shown} cannot be reached ({_reason(error)})")
-    return StoreError(f"no safe connection to {shown} ({_reason(error)})")
+    return StoreUnusableError(f"no safe connection to {shown} ({_reason(error)})")
 
 
 def _reason(error: BaseException) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from runcontext import redaction
-from runcontext.errors import StoreError, StoreUnavailableError
+from runcontext.errors import StoreError, StoreUnavailableError, StoreUnusableError
 
 if TYPE_CHECKING:
     from requests import Response
@@ -44,6 +44,12 @@ class ServerRefusalError(StoreError):
         self.status = status
         self.error_code = error_code
         self.detail = detail
+
+    @property
+    def refuses_all(self) -> bool:
+        """Whether it would refuse whatever else it is asked: it takes no credentials of ours, or is no such server."""
+        is_no_server = self.status == _NOT_FOUND and self.error_code is None
+        return self.status in {_UNAUTHORIZED, _FORBIDDEN} or is_no_server
 
 
 def check(response: Response, shown: str, sent: str) -> None:
@@ -144,4 +150,4 @@ def _refuse_redirect(shown: str, target: str) -> None:
     parts = urlsplit(target)
     place = f"{parts.scheme}://{parts.netloc}" if parts.netloc else parts.path
     message = f"{shown} sends requests on to {redaction.redact_text(place)}: make that the tracking URI"
-    raise StoreError(message)
+    raise StoreUnusableError(message)

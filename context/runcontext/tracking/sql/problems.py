@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from sqlalchemy import exc
 
-from runcontext.errors import StoreError, StoreUnavailableError
+from runcontext.errors import StoreError, StoreUnavailableError, StoreUnusableError
 from runcontext.redaction import redact_text
 from runcontext.tracking.sql.addresses import DRIVERS, EXTRAS
 
@@ -118,11 +118,11 @@ def reported(shown: str) -> Iterator[None]:
         _raise(shown, error.orig or error, is_lost=error.connection_invalidated)
     except exc.SQLAlchemyError as error:
         message = f"{shown} cannot be used: {_line(error)}"
-        raise StoreError(message) from None
+        raise StoreUnusableError(message) from None
     except (RuntimeError, OSError) as error:
         # PyMySQL asks in this way for the package `cryptography`, and the operating system for a folder's permission.
         message = f"{shown} cannot be used: {_line(error)}"
-        raise StoreError(message) from None
+        raise StoreUnusableError(message) from None
 
 
 def missing_driver(address: Address, error: BaseException) -> StoreError:
@@ -134,14 +134,16 @@ def missing_driver(address: Address, error: BaseException) -> StoreError:
         hint = f"pip install 'runcontext[{EXTRAS[address.dialect]}]'"
     else:
         hint = f"install it, or leave +{driver} out of the URI to use {DRIVERS[address.dialect]}"
-    return StoreError(f"{address.shown} needs the driver {driver}, which cannot be used ({_line(error)}): {hint}")
+    return StoreUnusableError(
+        f"{address.shown} needs the driver {driver}, which cannot be used ({_line(error)}): {hint}"
+    )
 
 
 def _raise(shown: str, error: BaseException, *, is_lost: bool) -> NoReturn:
     family = _family_of(error)
     if family is not None and family.remedy is not None:
         message = f"{shown} cannot be used: {_line(error)}; {family.remedy}"
-        raise StoreError(message) from None
+        raise StoreUnusableError(message) from None
     if family is not None or is_lost or _is_about_the_connection(error):
         message = f"{shown} cannot be used now: {_line(error)}"
         raise StoreUnavailableError(message) from None
