@@ -253,8 +253,8 @@ class Run:
             artifact_path: the folder below the run's artifacts to copy it into.
 
         Raises:
-            OSError: it cannot be read.
-            ValueError: ``artifact_path`` leads out of the run's artifacts.
+            OSError: it cannot be read; of a folder, something in it cannot be, and all else is kept.
+            ValueError: ``artifact_path`` leads out of the run's artifacts, or no file's name can be like that.
         """
         self._kept_artifacts().copy(local_path, artifact_path)
 
@@ -266,7 +266,7 @@ class Run:
         """Write a text, in UTF-8, as an artifact.
 
         Raises:
-            ValueError: ``artifact_file`` leads out of the run's artifacts.
+            ValueError: ``artifact_file`` leads out of the run's artifacts, or no file's name can be like that.
         """
         self._kept_artifacts().write_text(text, artifact_file)
 

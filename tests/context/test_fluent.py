@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import os
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -363,9 +364,9 @@ def test_artifacts(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Non
     assert (root / "model.pt").stat().st_mtime == (source / "model.pt").stat().st_mtime
 
 
-@pytest.mark.parametrize("place", ["..", "../x", "a/../../x", "/etc/x", "a\0b"])
+@pytest.mark.parametrize("place", ["..", "../x", "a/../../x", "/etc/x", "a\0b", "a/\ud800"])
 def test_artifacts_stay_inside(place: str, store: Path) -> None:
-    """No artifact path leads out of the run's artifacts."""
+    """No artifact path leads out of the run's artifacts, or is one that no file can have."""
     (store / "a.txt").write_text("a", encoding="utf-8")
     with start() as run:
         for act in (
@@ -373,7 +374,7 @@ def test_artifacts_stay_inside(place: str, store: Path) -> None:
             lambda: run.log_artifacts(store, place),
             lambda: run.log_text("a", place),
         ):
-            with pytest.raises(ValueError, match="leads out of the run's artifacts"):
+            with pytest.raises(ValueError, match="a relative path within the run's artifacts is expected"):
                 act()
     assert not (run.path / "artifacts").exists()
 
@@ -393,12 +394,57 @@ def test_artifacts_that_cannot_be_read(store: Path) -> None:
             run.log_artifact(store / "nothing")
         with pytest.raises(FileNotFoundError, match="nothing"):
             run.log_artifacts(store / "nothing")
+        for log in (run.log_artifact, run.log_artifacts):
+            with pytest.raises(FileNotFoundError):
+                log("")
         with pytest.raises(NotADirectoryError):
             run.log_artifacts(run.path / "artifacts" / "file")
         with pytest.raises(OSError, match="neither a file nor a folder"):
             run.log_artifact("/dev/zero")
         with pytest.raises(NotADirectoryError):
             run.log_text("b", "file/below")
+
+
+def test_names_of_this_system() -> None:
+    """Whatever this system takes as a name is one of an artifact, though others would not."""
+    names = ["a\\b", "C:x", "a:b?", "caf\udce9", "x.", "n" * 255]
+    with start() as run:
+        for name in names:
+            run.log_text("a", f"folder/{name}")
+    assert sorted(os.listdir(run.path / "artifacts" / "folder")) == sorted(names)
+
+
+def test_what_of_a_folder_cannot_be_kept(store: Path) -> None:
+    """All else of the folder is kept, and one error names each."""
+    source = store / "source"
+    (source / "deep").mkdir(parents=True)
+    for place in ("a.txt", "deep/b.txt", "z.txt"):
+        (source / place).write_text("a", encoding="utf-8")
+    (source / "gone").symlink_to(source / "nothing")
+    os.mkfifo(source / "deep" / "a.pipe")
+    (source / "linked").symlink_to(source / "deep" / "b.txt")
+    with start() as run:
+        for log, place in ((run.log_artifact, None), (run.log_artifacts, "all")):
+            with pytest.raises(OSError, match=r"not all of .*source could be kept.*a\.pipe is neither.*source/gone"):
+                log(source, place)
+    root = run.path / "artifacts"
+    kept = ["a.txt", "deep/b.txt", "linked", "z.txt"]
+    expected = [f"{folder}/{each}" for folder in ("all", "source") for each in kept]
+    assert sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.is_file()) == expected
+
+
+def test_links_that_lead_back(store: Path) -> None:
+    """A folder with links to itself and to what it is in is kept once, and raises nothing."""
+    source = store / "source"
+    (source / "deep").mkdir(parents=True)
+    (source / "deep" / "a.txt").write_text("a", encoding="utf-8")
+    for link, target in (("one", "."), ("two", "."), ("deep/up", ".."), ("other", "deep")):
+        (source / link).symlink_to(target)
+    with start() as run:
+        run.log_artifact(source)
+    root = run.path / "artifacts" / "source"
+    found = sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.is_file())
+    assert found == ["deep/a.txt", "other/a.txt"]
 
 
 def test_a_folder_that_holds_the_store(store: Path) -> None:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _CALLERS_ERRORS = (errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG)
+_MOST_NAMED = 5
 
 
 class Artifacts:
@@ -37,24 +38,24 @@ class Artifacts:
         """Copy a file or a folder into the run's artifacts, below ``artifact_path``.
 
         Raises:
-            OSError: it cannot be read.
-            ValueError: ``artifact_path`` leads out of the artifacts.
+            OSError: it cannot be read; of a folder, what in it cannot be, and all else is kept.
+            ValueError: ``artifact_path`` leads out of the artifacts, or is no path here.
         """
-        source = os.path.abspath(os.fspath(local_path))
+        source = _source(local_path)
         target = os.path.join(self._place(artifact_path), os.path.basename(source))
         self._keep(target, lambda: self._copy(source, target))
 
     def copy_contents(self, local_dir: str | os.PathLike[str], artifact_path: str | None) -> None:
         """Copy what is in a folder into the run's artifacts, below ``artifact_path``; raises as ``copy`` does."""
-        source = os.path.abspath(os.fspath(local_dir))
+        source = _source(local_dir)
         target = self._place(artifact_path)
-        self._keep(target, lambda: self._copy_folder(source, target))
+        self._keep(target, lambda: self._copy_whole(source, target))
 
     def write_text(self, text: str, artifact_file: str) -> None:
         """Write a text as an artifact, in UTF-8.
 
         Raises:
-            ValueError: ``artifact_file`` leads out of the artifacts, or names no file.
+            ValueError: ``artifact_file`` leads out of the artifacts, is no path here, or names no file.
         """
         target = self._place(artifact_file)
         if target == self._root or not os.path.basename(artifact_file):
@@ -80,19 +81,41 @@ class Artifacts:
 
     def _copy(self, source: str, target: str) -> None:
         if os.path.isdir(source):
-            self._copy_folder(source, target)
+            self._copy_whole(source, target)
         else:
             _copy_file(source, target)
 
-    def _copy_folder(self, source: str, target: str) -> None:
-        if os.path.realpath(source) == self._runs:
-            # The store is often within the folder that is logged; a copy of it would hold a copy of itself.
+    def _copy_whole(self, source: str, target: str) -> None:
+        """Copy a folder with all that is in it, and say at the end what could not be copied."""
+        left_out: list[OSError] = []
+        self._copy_folder(source, target, (), left_out)
+        if left_out:
+            others = f"; and {len(left_out) - _MOST_NAMED:,} more" if len(left_out) > _MOST_NAMED else ""
+            named = "; ".join(map(str, left_out[:_MOST_NAMED]))
+            message = f"not all of {source} could be kept as an artifact, but the rest was: {named}{others}"
+            raise OSError(message)
+
+    def _copy_folder(
+        self, source: str, target: str, around: tuple[tuple[int, int], ...], left_out: list[OSError]
+    ) -> None:
+        found = os.stat(source)
+        this = found.st_dev, found.st_ino
+        if this in around or os.path.realpath(source) == self._runs:
+            # A link may lead back to a folder that it is in, and the store is often within the folder that is logged:
+            # a copy would hold a copy of itself.
             return
         names = os.listdir(source)
         with _Keeping():
             os.makedirs(target, exist_ok=True)
         for name in sorted(names):
-            self._copy(os.path.join(source, name), os.path.join(target, name))
+            one, its_target = os.path.join(source, name), os.path.join(target, name)
+            try:
+                if os.path.isdir(one):
+                    self._copy_folder(one, its_target, (*around, this), left_out)
+                else:
+                    _copy_file(one, its_target)
+            except OSError as error:
+                left_out.append(error)
 
     def _retry(self) -> None:
         waiting, self._waiting = self._waiting, []
@@ -106,10 +129,10 @@ class Artifacts:
         if artifact_path is None:
             return self._root
         relative = os.path.normpath(artifact_path)
-        if os.path.isabs(relative) or relative.split(os.sep)[0] == os.pardir or "\0" in relative:
+        problem = _problem(relative)
+        if problem is not None:
             message = (
-                f"artifact path {artifact_path!r} leads out of the run's artifacts;"
-                " a relative path within them is expected"
+                f"artifact path {artifact_path!r} {problem}; a relative path within the run's artifacts is expected"
             )
             raise ValueError(message)
         return os.path.normpath(os.path.join(self._root, relative))
@@ -129,6 +152,27 @@ class _Keeping:
         """Turn the store's errors into one that is not raised into the program."""
         if isinstance(error, OSError) and error.errno not in _CALLERS_ERRORS:
             raise _NotKeptError(error) from error
+
+
+def _source(local_path: str | os.PathLike[str]) -> str:
+    path = os.fspath(local_path)
+    if not path:
+        # From nothing os.path.abspath() makes the working directory.
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+    return os.path.abspath(path)
+
+
+def _problem(path: str) -> str | None:
+    """Say what keeps a normalized path from naming an artifact that can be read back, None where nothing does."""
+    if os.path.isabs(path) or os.path.splitdrive(path)[0] or path.split(os.sep, maxsplit=1)[0] == os.pardir:
+        return "leads out of the run's artifacts"
+    if "\0" in path:
+        return "has a NUL character in it, which no file's name has"
+    try:
+        os.fsencode(path)
+    except UnicodeEncodeError as error:
+        return f"has {error.object[error.start]!r} in it, which no file's name here can have"
+    return None
 
 
 def _copy_file(source: str, target: str) -> None:
