@@ -98,7 +98,7 @@ def start(
         "parent_run_id": parent_run_id,
         "tags": _start_tags({**(tags or {}), **alone}, description, name, parent_run_id),
         "signal_records": run.signal_folder(),
-        **_sent_to(elsewhere, is_named=bool(experiment_name or settings.names_experiment)),
+        **_sent_to(elsewhere, settings, is_named=bool(experiment_name or settings.names_experiment)),
         # Of a command too: this process, not the command's, sees how that ends and puts it on record.
         **process.own_identity(),
     }
@@ -130,13 +130,18 @@ def _link(
     return Link(store.run_path(run_id), elsewhere, settings, is_owner=is_owner)
 
 
-def _sent_to(elsewhere: str | None, *, is_named: bool) -> dict[str, Any]:
-    """Give what run.json says of the place that the run is sent to, nothing where there is none."""
+def _sent_to(elsewhere: str | None, settings: Settings, *, is_named: bool) -> dict[str, Any]:
+    """Give what run.json says of the place that the run is sent to, nothing where there is none.
+
+    Whoever sends it may do so later, with settings and a working directory of its own.
+    """
     if elsewhere is None:
         return {}
     from runcontext.redaction import redact_url
 
-    return {"tracking_uri": redact_url(elsewhere), "is_experiment_named": is_named}
+    artifact_uri = settings.artifact_uri
+    wanted = {} if artifact_uri is None else {"artifact_uri": redact_url(artifact_uri)}
+    return {"tracking_uri": redact_url(elsewhere), **wanted, "is_experiment_named": is_named}
 
 
 def _meeting(store: local.LocalStore, settings: Settings, outer: Run | None) -> tuple[str, Meeting | None]:

@@ -16,7 +16,9 @@ import runcontext
 from runcontext.errors import StoreError, StoreUnavailableError, StoreUnusableError
 from runcontext.mirror import feed, state
 from runcontext.mirror.mirror import Mirror
+from runcontext.mirror.opening import taken_up
 from runcontext.mirror.uploads import CONTEXT_ARTIFACT
+from runcontext.settings import put_in_force
 from runcontext.tracking.store import BatchLimits, NewRun, RunUpdate, StoredRun
 
 
@@ -300,6 +302,32 @@ def test_no_secret_is_in_what_is_kept_of_a_place() -> None:
     text = (run.path / state.STATE_FILE).read_text()
     assert secret not in text
     assert "postgresql://anna:[redacted]@db" in json.loads(text)["error"]
+
+
+@pytest.mark.usefixtures("local")
+def test_artifacts_go_where_the_run_was_started_to_keep_them(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Whoever sends a run later has settings and a folder of its own; only credentials are taken from there."""
+    monkeypatch.setenv("RUNCONTEXT_OFFLINE", "1")
+    monkeypatch.setenv("RUNCONTEXT_LOCAL_STORE", str(tmp_path / "runs"))
+
+    def made_with(started: str, later: str) -> str | None:
+        monkeypatch.setenv("RUNCONTEXT_ARTIFACT_URI", started)
+        with runcontext.start_run(tracking_uri="http://shelf") as run:
+            pass
+        put_in_force(None)
+        monkeypatch.setenv("RUNCONTEXT_ARTIFACT_URI", later)
+        shelf = Shelf()
+        sent(lambda: taken_up(str(run.path), shelf, shelf.uri))
+        assert "hunter2" not in (run.path / "run.json").read_text(encoding="utf-8")
+        return shelf.runs[run.run_id].artifact_uri
+
+    assert made_with("wanted", "/elsewhere") == os.path.abspath("wanted")
+    assert made_with("s3://bucket/x", "") == "s3://bucket/x"
+    assert made_with("", "s3://bucket/x") == "s3://bucket/x"
+    whole = "sftp://anna:hunter2@host/x"
+    assert made_with(whole, whole) == whole
+    with pytest.raises(StoreError, match=r"anna:\[redacted\]@host/x are not on record: .* RUNCONTEXT_ARTIFACT_URI"):
+        made_with(whole, "sftp://anna:hunter2@other/x")
 
 
 @pytest.mark.usefixtures("local")
