@@ -50,6 +50,8 @@ class Store:
         if word == "die":
             os.unlink(self._folder + ".does")
             os.kill(os.getpid(), 9)
+        if word == "exit":
+            os._exit(3)
         if word == "refuse":
             raise StoreError("the place refuses")
         while word == "hang":
@@ -228,6 +230,20 @@ def test_a_sender_that_dies_is_replaced(run_script: RunScript, project: Path, pl
 
     assert finished.stderr == ""
     assert_same(local_run(project), place.runs()[0])
+
+
+@pytest.mark.parametrize("word", ["hang", "exit"])
+def test_a_plugin_that_leaves_nobody_to_say_so_is_named(run_script: RunScript, place: Place, word: str) -> None:
+    """Where the sender hangs in a plugin, or is ended by it again and again, the run and `show` say which it was."""
+    place.does(word)
+    finished = run_script(
+        "import runcontext; runcontext.start_run(providers=[]).end()", env={"RUNCONTEXT_SYNC_TIMEOUT": "2"}
+    )
+    said = "tracking store 'copy' of copying 1.0 (copying:Store) has not come back, or has ended the process"
+
+    assert f"still to be sent to {place.uri}: {said} that sends; `runcontext sync` sends it" in finished.stderr
+    command = "import sys; from runcontext.cli import main; sys.exit(main(sys.argv[1:]))"
+    assert f"({said} that sends)" in run_script(command, args=["show", "latest"]).stdout
 
 
 def test_a_place_that_hangs_holds_no_other(run_script: RunScript, tmp_path: Path, place: Place) -> None:

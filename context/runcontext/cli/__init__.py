@@ -31,7 +31,7 @@ def main(argv: list[str] | None = None) -> int:
     _make_stdout_forgiving()
     try:
         options = arguments.parsed(argv)
-        status = _main_of(options.subcommand)(options)
+        status = _looked_on(_main_of(options.subcommand), options)
         if sys.stdout is not None:
             sys.stdout.flush()
     except BrokenPipeError:
@@ -55,6 +55,19 @@ def complain(message: str) -> None:
 
     if sys.stderr is not None:
         sys.stderr.write(f"runcontext: {readable(message)}\n")
+
+
+def _looked_on(command: Callable[[argparse.Namespace], int], options: argparse.Namespace) -> int:
+    from runcontext import at_work
+    from runcontext.cli.onlooker import Onlooker
+
+    onlooker = Onlooker()
+    at_work.tell(onlooker)
+    try:
+        return command(options)
+    finally:
+        at_work.tell(None)
+        onlooker.close()
 
 
 def _main_of(subcommand: str) -> Callable[[argparse.Namespace], int]:

@@ -101,8 +101,9 @@ class _Local:
         if not uri:
             return []
         rest = state.unsent(folder, found)
-        why = f" ({found.error})" if found is not None and found.error else ""
-        rows = [("tracking URI", uri), ("sent", f"no: {rest}{why}; `runcontext sync` sends it" if rest else "yes")]
+        why = state.why_not(folder, found) if rest else ""
+        unsent = f"no: {rest}{f' ({why})' if why else ''}; `runcontext sync` sends it"
+        rows = [("tracking URI", uri), ("sent", unsent if rest else "yes")]
         if found is not None:
             rows += [("remote id", found.remote_id or ""), ("URL", found.url or "")]
             rows += [("refused", f"{each['kind']} {each['key']}: {each['reason']}") for each in found.refusals]

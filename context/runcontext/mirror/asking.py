@@ -121,7 +121,7 @@ class Link:
         shown = redact_url(self._uri)
         rest = state.unsent(self._folder, found, is_over=self._is_owner)
         if rest:
-            log.warn_once(f"run {name}: {rest} {_still_to_be_sent(shown, found)}")
+            log.warn_once(f"run {name}: {rest} {self._still_to_be_sent(shown, found)}")
         elif found is not None and found.refusals:
             first = found.refusals[0]
             count = len(found.refusals)
@@ -131,10 +131,10 @@ class Link:
                 " the run's folder has all of it"
             )
 
-
-def _still_to_be_sent(shown: str, found: MirrorState | None) -> str:
-    if found is None or not found.error:
-        return f"still to be sent to {shown}; `runcontext sync` sends it"
-    where = "" if shown in found.error else f" to {shown}"
-    then = "after that, `runcontext sync`" if found.is_given_up else "`runcontext sync`"
-    return f"still to be sent{where}: {found.error}; {then} sends it"
+    def _still_to_be_sent(self, shown: str, found: MirrorState | None) -> str:
+        why = state.why_not(self._folder, found)
+        if not why:
+            return f"still to be sent to {shown}; `runcontext sync` sends it"
+        where = "" if shown in why else f" to {shown}"
+        then = "after that, `runcontext sync`" if found is not None and found.is_given_up else "`runcontext sync`"
+        return f"still to be sent{where}: {why}; {then} sends it"

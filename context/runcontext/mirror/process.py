@@ -10,6 +10,7 @@ import os
 import time
 from typing import TYPE_CHECKING, NoReturn
 
+from runcontext import at_work
 from runcontext.companion.wire import Channel
 from runcontext.companion.worker import ProgramSurroundings
 from runcontext.errors import StoreError, StoreUnavailableError
@@ -146,6 +147,8 @@ class _Sender:
         self._ear = _Ear()
         logging.getLogger("runcontext").addHandler(self._ear)
         self._jobs: dict[str, _Job] = {}
+        self._attempted: _Job | None = None
+        at_work.tell(self._note_at_work)
         self._stores: dict[str, TrackingStore] = {}
         self._used_at: dict[str, float] = {}
         self._failures = 0
@@ -186,7 +189,12 @@ class _Sender:
         # Somebody is there who wants to know.
         self._paused_until = 0.0
 
+    def _note_at_work(self, name: str) -> None:
+        if self._attempted is not None:
+            self._attempted.lock.note(name)
+
     def _attempt(self, job: _Job) -> None:
+        self._attempted = job
         try:
             if job.whole_since is not None and job.mirror is None and self._is_still_whole(job):
                 return

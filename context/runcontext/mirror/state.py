@@ -109,6 +109,19 @@ def read(folder: str) -> MirrorState | None:
         return None
 
 
+def why_not(folder: str, state: MirrorState | None) -> str:
+    """Say why a run has not been sent, for people; ``""`` where nothing is known."""
+    if state is not None and state.error:
+        return state.error
+    try:
+        # Whose code runs while it is sent, or ran when its sender died.
+        with open(os.path.join(folder, LOCK_FILE), "rb") as file:
+            name = file.read().decode("utf-8", "replace")
+    except OSError:
+        return ""
+    return f"{name} has not come back, or has ended the process that sends" if name else ""
+
+
 def journal_sizes(folder: str) -> dict[str, int]:
     """Give how long each journal of a run is, in bytes."""
     events = os.path.join(folder, _EVENTS)

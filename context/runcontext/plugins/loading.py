@@ -8,7 +8,7 @@ import traceback
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from runcontext import registry
+from runcontext import at_work, registry
 from runcontext.errors import PluginError
 from runcontext.redaction import MARK, redact_text
 from runcontext.tracking.uris import is_importable
@@ -107,7 +107,8 @@ def guarded(
         uri: the address that it was called with, whose credentials no message may show.
     """
     try:
-        return work()
+        with at_work.running(str(plugin)):
+            return work()
     except passing:
         raise
     except BaseException as error:

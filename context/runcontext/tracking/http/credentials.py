@@ -13,7 +13,7 @@ import threading
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
-from runcontext import log, plugins
+from runcontext import at_work, log, plugins
 from runcontext.errors import PluginError, StoreUnusableError
 from runcontext.resolution import describe_error
 from runcontext.tracking.http.variables import switch
@@ -200,7 +200,8 @@ class _Guarded:
         from requests import PreparedRequest
 
         try:
-            signed = self._auth(request)
+            with at_work.running(self._name):
+                signed = self._auth(request)
         except BaseException as error:
             if isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread():
                 raise
