@@ -198,18 +198,19 @@ def test_a_choice_of_nothing_installed_says_what_is(site: Site, monkeypatch: pyt
     assert (listed.state, listed.reason) == ("shadowed", str(caught.value))
 
 
-def test_files_are_kept_by_nobody_else(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every run is in the local store first: no plugin can take the scheme of tracking URIs that are files."""
-    site.install("files", CLASS, {OURS: {"file": "Store"}})
+@pytest.mark.parametrize("kind", [TRACKING_STORES, ARTIFACT_REPOSITORIES], ids=lambda kind: kind.name)
+def test_files_are_kept_by_nobody_else(site: Site, monkeypatch: pytest.MonkeyPatch, kind: Kind) -> None:
+    """Every run is in the local store first: no plugin can take the scheme of URIs that are files."""
+    site.install("files", CLASS, {kind.groups[0]: {"file": "Store"}})
     monkeypatch.setenv("RUNCONTEXT_PLUGIN_FILE", "files")
-    found = plugins.serving(TRACKING_STORES, "file")
+    found = plugins.serving(kind, "file")
 
     assert found is not None
     assert found.is_built_in
-    (listed,) = of_site(TRACKING_STORES, site)
+    (listed,) = of_site(kind, site)
     assert (listed.state, listed.reason) == (
         "shadowed",
-        "by the built-in tracking store of file:, which no plugin can take",
+        f"by the built-in {kind.name} of file:, which no plugin can take",
     )
 
 

@@ -52,6 +52,7 @@ ARTIFACT_REPOSITORIES = Kind(
     ("runcontext.artifact_repositories", "mlflow.artifact_repository"),
     built_ins=artifact_places.BUILT_IN,
     is_by_scheme=True,
+    fixed=tracking_places.LOCAL,
 )
 REQUEST_HEADERS = Kind(
     "request header provider",
