@@ -214,9 +214,38 @@ def test_files_are_kept_by_nobody_else(site: Site, monkeypatch: pytest.MonkeyPat
     )
 
 
+@pytest.mark.parametrize(
+    ("name", "variable", "said"),
+    [
+        (
+            "mssql+pyodbc",
+            "RUNCONTEXT_PLUGIN_MSSQL",
+            "no URI has the scheme mssql+pyodbc:, it is read as mssql:; {}=rows:mssql+pyodbc chooses this one",
+        ),
+        (
+            "Upper",
+            "RUNCONTEXT_PLUGIN_UPPER",
+            "no URI has the scheme Upper:, it is read as upper:; {}=rows:Upper chooses this one",
+        ),
+        ("x", "RUNCONTEXT_PLUGIN_X", "no URI has the scheme x:; two letters at least, digits and + - . make one"),
+    ],
+)
+def test_a_plugin_that_no_uri_reaches_says_so(
+    site: Site, monkeypatch: pytest.MonkeyPatch, name: str, variable: str, said: str
+) -> None:
+    """A driver is no part of a scheme, case does not count, and one letter is a drive: only a choice can help."""
+    site.install("rows", CLASS, {OURS: {name: "Store"}})
+    (found,) = of_site(TRACKING_STORES, site)
+
+    assert (found.state, found.reason) == ("shadowed", said.format(variable))
+    if name != "x":
+        monkeypatch.setenv(variable, f"rows:{name}")
+        assert [each.state for each in of_site(TRACKING_STORES, site)] == ["available"]
+
+
 def test_a_package_does_not_choose_against_itself(site: Site) -> None:
     """One that declares two objects for one scheme is told which of its own groups comes first."""
-    module = site.install("two", "class Old: pass\nclass New: pass\n", {OURS: {"x": "New"}, MLFLOWS: {"x": "Old"}})
+    module = site.install("two", "class Old: pass\nclass New: pass\n", {OURS: {"own": "New"}, MLFLOWS: {"own": "Old"}})
     _, shadowed = of_site(TRACKING_STORES, site)
 
     assert shadowed.reason == f"by {module}:New of the same package, declared in {OURS}"

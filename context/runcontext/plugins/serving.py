@@ -11,6 +11,7 @@ from runcontext.plugins.kinds import BUILT_IN_GROUP, KINDS, OWN_DISTRIBUTION, Ki
 from runcontext.plugins.loading import build, with_state
 from runcontext.program import current_program
 from runcontext.settings import PLUGIN_VARIABLE, current_settings, variable_part
+from runcontext.tracking.uris import scheme_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -128,16 +129,26 @@ def _fitting(found: Iterable[Plugin], scheme: str, chosen: str) -> list[Plugin]:
 
 def _ranked(plugin: Plugin, found: Sequence[Plugin]) -> Plugin:
     """Say of a plugin what it shadows or is shadowed by."""
+    scheme = scheme_of(f"{plugin.name}:")
     try:
-        winner = _winner(plugin.kind, plugin.name, found, _choice(plugin.kind, plugin.name))
+        winner = _winner(plugin.kind, scheme, found, _choice(plugin.kind, scheme))
     except PluginError as error:
         return replace(plugin, state="shadowed", reason=str(error))
+    if scheme != plugin.name and (winner is None or winner.target != plugin.target):
+        return replace(plugin, state="shadowed", reason=_unreachable(plugin, scheme))
     if winner is not None and winner.target != plugin.target:
         return replace(plugin, state="shadowed", reason=_shadow(plugin, winner))
     others = [each.package for each in found if each.name == plugin.name and each.target != plugin.target]
     if plugin.name in plugin.kind.built_ins:
         others.insert(0, str(_built_in(plugin.kind, plugin.name)))
     return replace(plugin, reason=f"shadows {', '.join(others)}") if others else plugin
+
+
+def _unreachable(plugin: Plugin, scheme: str) -> str:
+    if not scheme:
+        return f"no URI has the scheme {plugin.name}:; two letters at least, digits and + - . make one"
+    choice = f"{PLUGIN_VARIABLE}{variable_part(scheme)}={plugin.distribution}:{plugin.name}"
+    return f"no URI has the scheme {plugin.name}:, it is read as {scheme}:; {choice} chooses this one"
 
 
 def _shadow(plugin: Plugin, winner: Plugin) -> str:
