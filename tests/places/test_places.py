@@ -120,6 +120,7 @@ def test_a_good_uri_has_no_problem(uri: str) -> None:
         ("redis://h", "no tracking store serves redis:; Known are file:"),
         ("databricks", "nothing here serves databricks: MLflow's own client alone speaks it"),
         ("azureml://x", "nothing here serves azureml: `pip install azureml-mlflow` brings it"),
+        ("mongodb+srv://h/d", "nothing here serves mongodb+srv: `pip install mlflow-tracking-mongostore` brings it"),
         ("s3://bucket/x", "s3: is a place of artifacts, not of runs; name it in RUNCONTEXT_ARTIFACT_URI"),
         ("memory://ada:pw-1815@h", "is a place of artifacts"),
     ],
@@ -207,6 +208,35 @@ def test_an_artifact_uri_that_nobody_serves() -> None:
     assert "1815" not in str(e.value)
     assert artifact_places.problem_of("moon://crater") is not None
     assert artifact_places.problem_of("s3://bucket") is None
+
+
+@pytest.mark.parametrize(
+    ("uri", "said"),
+    [
+        ("bos://b", "nothing here serves bos: `pip install mlflow-baidubce-store-plugin` brings it"),
+        ("exa+bfs://h/b", "nothing here serves exa+bfs: `pip install exasol-mlflow-plugin` brings it"),
+        ("dbfs:/x", "nothing here serves dbfs: MLflow's own client alone speaks it"),
+    ],
+)
+def test_an_artifact_uri_that_a_package_would_serve(uri: str, said: str) -> None:
+    """Where it is known which one, it is named."""
+    assert artifact_places.problem_of(uri) == f"artifact URI {uri!r}: {said}"
+
+
+def test_what_fsspec_would_serve_is_said_without_it(site: Site) -> None:
+    """Where fsspec is not installed it is named, with the package that fsspec itself names for the scheme."""
+    from fsspec.registry import known_implementations
+
+    for scheme, package in artifact_places.BY_FSSPEC.items():
+        assert package in known_implementations[scheme]["err"]
+        assert schemes.scheme_of(scheme) is not None
+    source = (
+        "import sys; sys.modules['fsspec'] = None\n"
+        "from runcontext.artifacts import places; print(places.problem_of('smb://h/share'))"
+    )
+    done = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, check=True, cwd=site.folder)
+    said = "artifact URI 'smb://h/share': nothing here serves smb: `pip install fsspec smbprotocol` brings it\n"
+    assert done.stdout == said
 
 
 def test_a_choice_of_nothing_installed_is_a_problem(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -31,6 +31,29 @@ BUILT_IN = {
 }
 """The schemes that runcontext serves itself -> ``module:attribute``, imported on use; a path is as ``file:``."""
 
+_DATABRICKS = "MLflow's own client alone speaks it"
+_WHO_ELSE = {
+    "artifactory": "`pip install mlflow-jfrog-plugin` brings it",
+    "azureml": "`pip install azureml-mlflow` brings it",
+    "bos": "`pip install mlflow-baidubce-store-plugin` brings it",
+    **dict.fromkeys(("exa+bfs", "exa+bfss"), "`pip install exasol-mlflow-plugin` brings it"),
+    **dict.fromkeys((*uris.DATABRICKS_WORDS, "dbfs"), _DATABRICKS),
+}
+"""Who serves a scheme that nothing here does: distributions whose entry points say so."""
+
+BY_FSSPEC = {
+    "box": "boxfs",
+    "dropbox": "dropboxdrivefs",
+    "lakefs": "lakefs-spec",
+    "oci": "ocifs",
+    "root": "fsspec-xrootd",
+    "smb": "smbprotocol",
+    "tos": "tosfs",
+    "webdav": "webdav4",
+    "webhdfs": "requests",
+}
+"""What fsspec serves, were it installed, and with which package (``fsspec.registry.known_implementations``)."""
+
 
 def open_repository(artifact_uri: str, *, tracking_uri: str | None = None) -> ArtifactRepository:
     """Give the repository that an artifact URI names; it connects to nothing before it is used.
@@ -73,14 +96,24 @@ def _plugin(artifact_uri: str) -> Plugin | None:
     if found is None and not _is_known_to_fsspec(scheme):
         from runcontext.redaction import redact_url
 
-        known = dict.fromkeys([*BUILT_IN, *(each.name for each in plugins.installed(plugins.ARTIFACT_REPOSITORIES))])
-        message = (
-            f"artifact URI {redact_url(artifact_uri)!r}: no artifact repository serves {scheme}:; known are "
-            f"{', '.join(f'{each}:' for each in known)}, and a path; a package with an entry point of that name in "
-            "runcontext.artifact_repositories or mlflow.artifact_repository brings another"
-        )
+        message = f"artifact URI {redact_url(artifact_uri)!r}: {_unknown(scheme)}"
         raise StoreError(message)
     return found
+
+
+def _unknown(scheme: str) -> str:
+    from runcontext import plugins
+
+    if scheme in _WHO_ELSE:
+        return f"nothing here serves {scheme}: {_WHO_ELSE[scheme]}"
+    if scheme in BY_FSSPEC:
+        return f"nothing here serves {scheme}: `pip install fsspec {BY_FSSPEC[scheme]}` brings it"
+    known = dict.fromkeys([*BUILT_IN, *(each.name for each in plugins.installed(plugins.ARTIFACT_REPOSITORIES))])
+    return (
+        f"no artifact repository serves {scheme}:; known are {', '.join(f'{each}:' for each in known)}, and a path; a "
+        "package with an entry point of that name in runcontext.artifact_repositories or mlflow.artifact_repository "
+        "brings another"
+    )
 
 
 def _is_known_to_fsspec(scheme: str) -> bool:

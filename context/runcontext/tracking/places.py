@@ -33,7 +33,9 @@ _DATABRICKS = (
 _WHO_ELSE = {
     "arn": "`pip install sagemaker-mlflow` brings it",
     "azureml": "`pip install azureml-mlflow` brings it",
+    "dynamodb": "`pip install mlflow-dynamodbstore` brings it",
     "elasticsearch": "`pip install mlflow-elasticsearchstore` brings it",
+    **dict.fromkeys(("mongodb", "mongodb+srv"), "`pip install mlflow-tracking-mongostore` brings it"),
     **dict.fromkeys(uris.DATABRICKS_WORDS, _DATABRICKS),
 }
 """Who serves a scheme that nothing here does: distributions whose entry points say so."""
