@@ -441,6 +441,31 @@ def test_a_uri_that_names_no_place_is_refused_at_once(
     assert not (project / ".runcontext").exists()
 
 
+@pytest.mark.parametrize(
+    ("variables", "words"),
+    [
+        ({"RUNCONTEXT_ARTIFACT_URI": "moon://anna:pw-of-anna@crater"}, "no artifact repository serves moon:"),
+        (
+            {"RUNCONTEXT_ARTIFACT_URI": "s3://bucket", "RUNCONTEXT_PLUGIN_S3": "nobody"},
+            "RUNCONTEXT_PLUGIN_S3=nobody names no installed plugin for s3:",
+        ),
+    ],
+)
+def test_an_artifact_uri_that_names_no_place_is_refused_at_once(
+    run_script: RunScript, project: Path, place: Place, variables: dict[str, str], words: str
+) -> None:
+    """start_run() raises, and says what is known; a run that goes nowhere else has its artifacts here."""
+    finished = run_script("import runcontext; runcontext.start_run()", returncode=1, env=variables)
+
+    last = finished.stderr.splitlines()[-1]
+    assert "StoreError" in last
+    assert words in last
+    assert "pw-of-anna" not in finished.stderr
+    assert place.runs() == []
+    assert not (project / ".runcontext").exists()
+    run_script("import runcontext; runcontext.start_run().end()", env={**variables, "RUNCONTEXT_TRACKING_URI": ""})
+
+
 def test_credentials_are_not_kept_with_a_run(
     run_script: RunScript, sync: Callable[..., Finished], project: Path, environment: dict[str, str]
 ) -> None:

@@ -41,6 +41,26 @@ def of(
     return local.LocalStore.at(settings.local_store, folder), uri
 
 
+def check_artifacts(settings: Settings) -> None:
+    """Check that something serves the scheme of RUNCONTEXT_ARTIFACT_URI, as far as can be told without a network.
+
+    Raises:
+        StoreError: nothing does, or the plugin that was chosen for it is not installed; the message says what is known.
+    """
+    uri = settings.artifact_uri
+    if uri is None or is_local(uri):
+        return
+    from runcontext.artifacts import places
+    from runcontext.tracking import uris
+
+    scheme = uris.scheme_of(uri)
+    if scheme in places.BUILT_IN and settings.plugin_for(scheme) is None:
+        return
+    problem = places.problem_of(uri)
+    if problem is not None:
+        raise StoreError(problem)
+
+
 def is_local(tracking_uri: str) -> bool:
     """Say whether a tracking URI names a folder of this machine."""
     if ":" not in tracking_uri and tracking_uri not in _WORDS:
