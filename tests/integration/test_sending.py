@@ -466,6 +466,17 @@ def test_an_artifact_uri_that_names_no_place_is_refused_at_once(
     run_script("import runcontext; runcontext.start_run().end()", env={**variables, "RUNCONTEXT_TRACKING_URI": ""})
 
 
+def test_an_experiment_id_that_does_not_count_is_said_once(run_script: RunScript, quick: None, tmp_path: Path) -> None:  # noqa: ARG001
+    """A database has no ids of experiments: who set MLflow's variable is told, unless a name says which it is."""
+    env = {"RUNCONTEXT_TRACKING_URI": f"sqlite:///{tmp_path}/runs.db", "MLFLOW_EXPERIMENT_ID": "77"}
+    runs = "import runcontext\nfor _ in range(2): runcontext.start_run(providers=[]).end()"
+    (line,) = run_script(runs, env=env).stderr.splitlines()
+    assert line.startswith("MLFLOW_EXPERIMENT_ID=77 does not count at sqlite:///")
+    assert line.endswith("the run is in 'Default'; name another with RUNCONTEXT_EXPERIMENT_NAME")
+
+    assert run_script(runs, env={**env, "RUNCONTEXT_EXPERIMENT_NAME": "named"}).stderr == ""
+
+
 def test_credentials_are_not_kept_with_a_run(
     run_script: RunScript, sync: Callable[..., Finished], project: Path, environment: dict[str, str]
 ) -> None:

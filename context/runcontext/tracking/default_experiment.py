@@ -38,6 +38,21 @@ def default_experiment() -> str | None:
     return None
 
 
+def note_ignored(experiment_id: str, place: str, name: str) -> None:
+    """Say once that MLFLOW_EXPERIMENT_ID does not count at a place without ids of experiments; a plugin's goes unsaid.
+
+    Args:
+        experiment_id: what ``default_experiment()`` gave.
+        place: the place, without credentials.
+        name: the experiment that the run is in.
+    """
+    if experiment_id == os.environ.get(VARIABLE):
+        log.warn_once(
+            f"{VARIABLE}={experiment_id} does not count at {place}, where experiments have names only: the run is in"
+            f" {name!r}; name another with RUNCONTEXT_EXPERIMENT_NAME"
+        )
+
+
 def _asked(plugin: Plugin, provider: Any) -> str | None:
     found = plugins.guarded(plugin, "failed", lambda: provider.get_experiment_id() if provider.in_context() else None)
     if found is None or (isinstance(found, str) and found):

@@ -71,6 +71,10 @@ class SqlStore:
 
     def create_run(self, run: NewRun) -> StoredRun:
         """Make a run and its experiment where they are not there."""
+        if run.experiment_id is not None:
+            from runcontext.tracking import default_experiment
+
+            default_experiment.note_ignored(run.experiment_id, self.uri, run.experiment_name)
         stored = IN_DATABASE
         if run.artifact_uri:
             stored = addresses.without_credentials(_artifact_uri(run.artifact_uri, run.run_id))
