@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from runcontext import RunRecord
+from runcontext.mirror import state
 from runcontext.tracking import reading
 from runcontext.tracking.local import LocalStore
 
@@ -37,7 +38,7 @@ class Store:
     def uri(self):
         return "copy:" + self._folder
 
-    def _obey(self):
+    def _obey(self, about=None):
         if os.environ.get("COPYING_SAYS"):
             import logging
             logging.getLogger("runcontext").warning(os.environ["COPYING_SAYS"])
@@ -47,6 +48,8 @@ class Store:
             return
         if word == "away":
             raise StoreUnavailableError("the place is away")
+        if about is not None and word == "stuck " + about.run_id:
+            raise StoreUnavailableError("there is something about this run")
         if word == "die":
             os.unlink(self._folder + ".does")
             os.kill(os.getpid(), 9)
@@ -63,10 +66,11 @@ class Store:
         if not callable(found):
             return found
         def obeying(*args, **named):
-            self._obey()
+            self._obey(args[0] if args and name == self.sticks_at else None)
             return found(*args, **named)
         return obeying
 
+    sticks_at = os.environ.get("COPYING_STICKS_AT", "log_batch")
     limits = property(lambda self: self._store.limits)
     create_run = lambda self, run: self.__getattr__("create_run")(run)
     log_batch = lambda self, run, batch: self.__getattr__("log_batch")(run, batch)
@@ -221,6 +225,36 @@ def test_a_place_that_hangs_holds_nothing(run_script: RunScript, place: Place) -
     assert max(quick) < 1
     assert 0.3 <= end < 5
     assert "still to be sent" in finished.stderr
+
+
+@pytest.mark.parametrize("moment", ["create_run", "log_batch"])
+def test_a_run_that_is_stuck_holds_up_no_other(
+    run_script: RunScript, wait_until: Callable[..., None], project: Path, place: Place, moment: str
+) -> None:
+    """What a place does not take of one run is that run's alone: the program's others get there, and are blameless."""
+    place.does("away")
+    run_script(
+        f"""
+        import runcontext
+
+        with runcontext.start_run(run_name="first") as first:
+            with open({str(place.folder)!r} + ".does", "w") as file:
+                file.write("stuck " + first.run_id)
+            first.log_metric("a", 1.0)
+        for name in ("second", "third"):
+            with runcontext.start_run(run_name=name) as run:
+                run.log_metric("a", 1.0)
+        """,
+        env={"RUNCONTEXT_SYNC_TIMEOUT": "0.5", "COPYING_STICKS_AT": moment},
+    )
+    local = LocalStore(str(project / ".runcontext"))
+    names = ["third", "second"]
+    wait_until(lambda: [each.run_name for each in reading.search_runs(local) if each.is_mirrored] == names)
+
+    runs = {each.run_name: each for each in reading.search_runs(local)}
+    errors = {name: getattr(state.read(str(run.path)), "error", "") for name, run in runs.items()}
+    assert errors == {"first": "there is something about this run", "second": None, "third": None}
+    assert_same(runs["third"], next(each for each in place.runs() if each.run_name == "third"))
 
 
 def test_a_sender_that_dies_is_replaced(run_script: RunScript, project: Path, place: Place) -> None:

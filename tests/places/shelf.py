@@ -102,3 +102,26 @@ class Shelf:
 
     def close(self) -> None:
         """Hold nothing."""
+
+
+@dataclass
+class Shelves(Shelf):
+    """A store of several runs, each on the shelf that is named for it."""
+
+    shelves: dict[str, Shelf] = field(default_factory=dict)
+
+    def create_run(self, run: NewRun) -> StoredRun:
+        """Keep a run on its own shelf."""
+        return self.shelves[run.run_id].create_run(run)
+
+    def log_batch(self, run: StoredRun, batch: Batch) -> tuple[Refusal, ...]:
+        """Keep a batch there."""
+        return self.shelves[run.run_id].log_batch(run, batch)
+
+    def update_run(self, run: StoredRun, update: RunUpdate) -> None:
+        """Keep there how it stands."""
+        self.shelves[run.run_id].update_run(run, update)
+
+    def artifacts(self, run: StoredRun) -> Shelf:
+        """Give that shelf."""
+        return self.shelves[run.run_id]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 
 import pytest
-from tests.places.shelf import Shelf
+from tests.places.shelf import Shelf, Shelves
 
 import runcontext
 from runcontext.mirror.syncing import Synced, Syncing
@@ -37,7 +38,7 @@ class Pass:
             self.pauses.append(seconds)
 
     def send(self, *runs: runcontext.Run) -> list[Synced]:
-        """Send these runs, and give what became of them."""
+        """Send these runs, and give what became of each."""
         return list(self._syncing.run([run.run_id for run in runs], self._uri))
 
 
@@ -73,3 +74,72 @@ def test_a_run_that_gets_on_is_not_given_up(local: LocalStore) -> None:
 
     assert synced.status == "sent"
     assert len(moments) > 30
+
+
+def stuck(at: str) -> Shelf:
+    """Give a shelf that fails at one moment, always."""
+    return Shelf(lambda moment: "there is something about this run" if moment == at else None)
+
+
+def three_runs() -> list[runcontext.Run]:
+    """Make three runs, the oldest first."""
+    runs = []
+    for name in ("first", "second", "third"):
+        with runcontext.start_run(run_name=name) as run:
+            run.log_metric("loss", 1.0)
+            run.log_text("text", "a.txt")
+        runs.append(run)
+    return runs
+
+
+@pytest.mark.parametrize("moment", ["before create", "before batch", "before upload", "before update"])
+def test_a_run_that_is_stuck_holds_up_no_other(local: LocalStore, moment: str) -> None:
+    """What a place does not take of one run is that run's alone, and so is its reason."""
+    runs = three_runs()
+    shelves = Shelves(shelves={run.run_id: Shelf() for run in runs} | {runs[0].run_id: stuck(moment)})
+
+    first, *others = Pass(local, shelves).send(*runs)
+
+    assert (first.status, first.reason) == ("failed", "there is something about this run")
+    assert [(each.status, each.reason) for each in others] == [("sent", None)] * 2
+
+
+def test_a_journal_that_was_cut_off_holds_up_its_run_alone(local: LocalStore) -> None:
+    """A fault of this machine is none of the place; what somebody can do about it is said."""
+    runs = three_runs()
+    shelves = Shelves(shelves={run.run_id: Shelf() for run in runs} | {runs[0].run_id: stuck("after batch")})
+    Pass(local, shelves).send(runs[0])
+    shelves.shelves[runs[0].run_id].fails = lambda _: None
+    (journal,) = (runs[0].path / "events").glob("*.jsonl")
+    journal.write_bytes(journal.read_bytes()[:-20])
+
+    first, *others = Pass(local, shelves).send(*runs)
+
+    assert first.status == "failed"
+    assert "delete the run at its place for good, and" in str(first.reason)
+    assert [each.status for each in others] == ["sent", "sent"]
+
+
+def test_a_place_that_is_away_is_waited_for_once(local: LocalStore) -> None:
+    """Each run is tried, the first again and again: of a place that is away for one the others may get there."""
+    runs = three_runs()
+    sync = Pass(local, Shelf(lambda _: "the place is away"))
+
+    assert [(each.status, each.reason) for each in sync.send(*runs)] == [("failed", "the place is away")] * 3
+    assert len(sync.pauses) == 4
+
+
+def test_a_run_inside_another_is_not_waited_for_where_that_is_not_there(local: LocalStore) -> None:
+    """Its parent had its turn before: nothing that is waited for now would make it."""
+    with runcontext.start_run() as outer, runcontext.start_run(nested=True) as inner:
+        pass
+    identity = outer.path / "run.json"
+    identity.write_text(json.dumps({**json.loads(identity.read_text()), "tracking_uri": Shelf.uri}))
+    shelves = Shelves(shelves={outer.run_id: stuck("before create"), inner.run_id: Shelf()})
+    sync = Pass(local, shelves)
+
+    _, child = sync.send(outer, inner)
+
+    assert child.status == "failed"
+    assert "waits for its parent" in str(child.reason)
+    assert len(sync.pauses) == 4

@@ -59,7 +59,12 @@ def _check_whole(folder: str, found: Iterable[Entry], offsets: Mapping[str, int]
         ends[entry.journal] = max(entry.end, ends.get(entry.journal, 0))
     missing = [journal for journal, end in until.items() if ends.get(journal, 0) < end]
     if missing:
-        message = f"the journal {missing[0]} of the run in {folder} is not as long any more as it was when it was sent"
+        ours = " and ".join(os.path.join(folder, name) for name in (state.STATE_FILE, state.MANIFEST_FILE))
+        message = (
+            f"the journal {missing[0]} of the run in {folder} is not as long any more as it was when it was sent: bring"
+            " it back; where its end is lost, as by a power failure, delete the run at its place for good, and"
+            f" {ours}, to have what is left sent anew"
+        )
         raise StoreUnavailableError(message)
 
 

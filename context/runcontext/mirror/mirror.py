@@ -37,6 +37,10 @@ class ParentNotThereError(StoreUnavailableError):
     """A run whose parent is still to be made at the place: it comes after it."""
 
 
+class PlaceAwayError(StoreUnavailableError):
+    """A place that does not even make or find a run now: what holds this one up holds up the others there too."""
+
+
 class Mirror:
     """One run of a local store, and the store that it is sent to.
 
@@ -114,7 +118,8 @@ class Mirror:
         """Do the next things that are to be done, and say whether the place has all of the run now.
 
         Raises:
-            StoreUnavailableError: not now; a later step goes on where this one stopped.
+            StoreUnavailableError: not now; a later step goes on where this one stopped. It is a PlaceAwayError where
+                the place does not make the run.
             StoreError: not before somebody has done something about it.
         """
         # After an error that somebody put on record.
@@ -175,7 +180,7 @@ class Mirror:
             experiment_id=self._experiment_id(),
             remote_id=self.state.remote_id,
         )
-        stored = self._store.create_run(new)
+        stored = self._made(new)
         if self.state.remote_id is None:
             self.state.tags = {key: _hash(value) for key, value in new.tags.items()}
         elif self.state.remote_id != stored.remote_id:
@@ -190,6 +195,12 @@ class Mirror:
         self.state.artifact_uri = shown
         self._keep()
         return stored
+
+    def _made(self, new: NewRun) -> StoredRun:
+        try:
+            return self._store.create_run(new)
+        except StoreUnavailableError as error:
+            raise PlaceAwayError(str(error), retry_after_seconds=error.retry_after_seconds) from error
 
     def _experiment_id(self) -> str | None:
         is_named = self._identity.get("is_experiment_named", True)

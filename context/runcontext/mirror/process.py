@@ -16,7 +16,7 @@ from runcontext.companion.worker import ProgramSurroundings
 from runcontext.errors import StoreError, StoreUnavailableError
 from runcontext.mirror import state
 from runcontext.mirror.lock import Lock
-from runcontext.mirror.mirror import ParentNotThereError
+from runcontext.mirror.mirror import ParentNotThereError, PlaceAwayError
 from runcontext.mirror.opening import opened, taken_up
 from runcontext.redaction import redact_url
 from runcontext.resolution import describe_error
@@ -38,7 +38,7 @@ _LATE_FACTS_SECONDS = 90.0
 """How long a run that is there whole is still looked at: longer than any provider is waited for after its end."""
 
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS, _LONGEST_ENDING_PAUSE_SECONDS = 0.25, 30.0, 1.0
-"""How long a place is left alone after it could not be reached: twice as long each time, less while somebody waits."""
+"""How long a place or a run is left alone after it went wrong: twice as long each time, less while somebody waits."""
 
 _LONGEST_ASKED_PAUSE_SECONDS = 120.0
 """How much of what a place asks for with Retry-After is heeded, as by MLflow's client (urllib3 2, RETRY_AFTER_MAX)."""
@@ -62,6 +62,24 @@ def serve(descriptor: int) -> NoReturn:
     os._exit(0)
 
 
+class _Pauses:
+    """How long to leave something alone that goes wrong again and again."""
+
+    def __init__(self) -> None:
+        self._failures = 0
+
+    def next_seconds(self, asked_seconds: float | None, *, somebody_waits: bool) -> float:
+        """Note one more failure, and give how long to wait after it."""
+        longest = _LONGEST_ENDING_PAUSE_SECONDS if somebody_waits else _LONGEST_PAUSE_SECONDS
+        own = min(longest, _FIRST_PAUSE_SECONDS * 2**self._failures)
+        self._failures = min(self._failures + 1, 16)
+        return own if asked_seconds is None else min(asked_seconds, _LONGEST_ASKED_PAUSE_SECONDS)
+
+    def end(self) -> None:
+        """Begin anew: it went right."""
+        self._failures = 0
+
+
 class _Job:
     """One run to be sent, and when it is to be looked at next."""
 
@@ -69,7 +87,8 @@ class _Job:
         self.folder = folder
         self.lock = Lock(folder)
         self.mirror: Mirror | None = None
-        self.progress: tuple[object, ...] = ()
+        self.pauses = _Pauses()
+        self._progress: tuple[object, ...] = ()
         self.is_ending = False
         self.asked_at = 0.0
         self.due = 0.0
@@ -95,6 +114,14 @@ class _Job:
     def is_waited_for(self) -> bool:
         """Whether somebody may be waiting for it."""
         return self.is_ending and time.monotonic() - self.asked_at < _WAITING_SECONDS
+
+    def has_got_on(self) -> bool:
+        """Say whether the place has taken something since this was last asked."""
+        if self.mirror is None or self.mirror.progress == self._progress:
+            return False
+        self._progress = self.mirror.progress
+        self.pauses.end()
+        return True
 
     def rest(self) -> None:
         """Let go of what was only needed to send."""
@@ -151,7 +178,7 @@ class _Sender:
         at_work.tell(self._note_at_work)
         self._stores: dict[str, TrackingStore] = {}
         self._used_at: dict[str, float] = {}
-        self._failures = 0
+        self._pauses = _Pauses()
         self._paused_until = 0.0
 
     @property
@@ -165,7 +192,8 @@ class _Sender:
         self._channel.wait(max(0.0, max(due, self._paused_until) - now))
         for message in self._channel.receive():
             self._hear(message)
-        for job in list(self._jobs.values()):
+        # Whoever has waited longest comes first: one that holds up the place does not always.
+        for job in sorted(self._jobs.values(), key=lambda job: job.due):
             if max(job.due, self._paused_until) <= time.monotonic() and self._channel.is_open:
                 self._attempt(job)
         self._close_what_is_quiet()
@@ -204,13 +232,16 @@ class _Sender:
                 self._leave_to_another(job)
         except ParentNotThereError:
             job.due = time.monotonic() + _PARENT_SECONDS
+        except PlaceAwayError as error:
+            self._leave_place(error.retry_after_seconds)
+            self._put_off(job, str(error), error.retry_after_seconds)
         except StoreUnavailableError as error:
-            self._pause(job, str(error), error.retry_after_seconds)
+            self._put_off(job, str(error), error.retry_after_seconds)
         except StoreError as error:
             self._give_up(job, str(error))
         except OSError as error:
             # No descriptor left, no memory, a stale mount: of this machine, and perhaps not for long.
-            self._pause(job, describe_error(error), None)
+            self._put_off(job, describe_error(error), None)
         except Exception as error:  # noqa: BLE001 - a fault of a plugin's or of ours costs this run's sending only
             self._give_up(job, describe_error(error))
         self._pass_on_warnings(job)
@@ -225,10 +256,9 @@ class _Sender:
             job.mirror = self._mirror(job)
         is_whole = job.mirror.step()
         self._pass_on_warnings(job)
-        self._failures = 0
+        self._pauses.end()
         now = time.monotonic()
-        if job.mirror.progress != job.progress:
-            job.progress = job.mirror.progress
+        if job.has_got_on():
             self._used_at[job.uri] = now
         job.whole_since = (job.whole_since or now) if is_whole else None
         if is_whole:
@@ -267,19 +297,18 @@ class _Sender:
         job.due = time.monotonic() + (_ENDING_SECONDS if job.is_ending else _SETTLED_SECONDS)
         self._tell(job, is_whole=is_whole, is_given_up=False)
 
-    def _pause(self, job: _Job, reason: str, asked_seconds: float | None) -> None:
+    def _leave_place(self, asked_seconds: float | None) -> None:
         """Leave the place alone for a while; of several runs that wait for it one is tried then."""
-        waited_for = [each for each in self._jobs.values() if each.is_waited_for]
-        longest = _LONGEST_ENDING_PAUSE_SECONDS if waited_for else _LONGEST_PAUSE_SECONDS
-        seconds = min(longest, _FIRST_PAUSE_SECONDS * 2**self._failures)
-        if asked_seconds is not None:
-            seconds = min(asked_seconds, _LONGEST_ASKED_PAUSE_SECONDS)
-        self._failures = min(self._failures + 1, 16)
-        self._paused_until = time.monotonic() + seconds
-        for each in {job.folder: job, **{each.folder: each for each in waited_for}}.values():
-            each.whole_since = None
-            each.note_error(reason, is_given_up=False)
-            self._tell(each, is_whole=False, is_given_up=False)
+        somebody_waits = any(each.is_waited_for for each in self._jobs.values())
+        self._paused_until = time.monotonic() + self._pauses.next_seconds(asked_seconds, somebody_waits=somebody_waits)
+
+    def _put_off(self, job: _Job, reason: str, asked_seconds: float | None) -> None:
+        """Leave a run alone for a while: what went wrong with it may go right with others."""
+        job.has_got_on()
+        job.due = time.monotonic() + job.pauses.next_seconds(asked_seconds, somebody_waits=job.is_waited_for)
+        job.whole_since = None
+        job.note_error(reason, is_given_up=False)
+        self._tell(job, is_whole=False, is_given_up=False)
 
     def _give_up(self, job: _Job, reason: str) -> None:
         job.note_error(reason, is_given_up=True)

@@ -11,6 +11,7 @@ from runcontext import log
 from runcontext.errors import StoreError, StoreUnavailableError
 from runcontext.mirror import state
 from runcontext.mirror.lock import Lock
+from runcontext.mirror.mirror import ParentNotThereError, PlaceAwayError
 from runcontext.mirror.opening import opened, taken_up
 from runcontext.mirror.state import MirrorState
 from runcontext.record import RunStatus
@@ -32,6 +33,9 @@ _PAUSES_SECONDS = (0.5, 1.0, 2.0, 4.0)
 _LONGEST_PAUSE_SECONDS = 60.0
 _UPLOADING_SECONDS = 0.02
 _OTHERS_SECONDS, _LOOK_SECONDS = 30.0, 0.05
+
+_SILENT_SECONDS = 5.0
+"""A place that is away only after so long is not asked by every run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +82,8 @@ class Syncing:
         self._sleep = sleep
         self._open_store = open_store
         self._stores: dict[str, TrackingStore] = {}
-        self._unreachable: dict[str, str] = {}
+        self._away: set[str] = set()
+        self._silent: dict[str, str] = {}
 
     def pending(self) -> list[str]:
         """Give the ids of the runs that are not wholly where they go, the oldest first."""
@@ -125,6 +130,8 @@ class Syncing:
         return self._sync_to(shown, run_id, name)
 
     def _sync_to(self, shown: str, run_id: str, name: str) -> Synced:
+        if shown in self._silent:
+            return Synced(run_id, name, shown, "failed", self._silent[shown])
         folder = self._store.run_path(run_id)
         lock = Lock(folder)
         try:
@@ -152,10 +159,13 @@ class Syncing:
         if _has_nothing_elsewhere(folder):
             MirrorState({"uri": shown}).write(folder)
         mirror = taken_up(folder, store, shown, self._progress)
-        patience = _Patience(mirror)
+        # Where another run has waited for the place in vain this one is tried once.
+        patience = _Patience(mirror, () if shown in self._away else _PAUSES_SECONDS)
         try:
             while True:
-                if self._step(mirror, shown, patience):
+                is_there = self._step(mirror, shown, patience)
+                self._away.discard(shown)
+                if is_there:
                     return "sent"
                 if mirror.is_caught_up:
                     return "running"
@@ -165,19 +175,27 @@ class Syncing:
             mirror.close()
 
     def _step(self, mirror: Mirror, shown: str, patience: _Patience) -> bool:
-        """Do one step, again and again while the place takes nothing; other runs do not wait for it anew."""
-        if shown in self._unreachable:
-            raise StoreUnavailableError(self._unreachable[shown])
+        """Do one step, again and again while the place takes nothing."""
         while True:
+            began = time.monotonic()
             try:
                 return mirror.step()
+            except ParentNotThereError:
+                # It had its turn before.
+                raise
             except StoreUnavailableError as error:
                 pause = patience.pause_after(error)
                 if pause is None:
-                    self._unreachable[shown] = str(error)
+                    if isinstance(error, PlaceAwayError):
+                        self._note_away(shown, str(error), time.monotonic() - began)
                     raise
                 log.warn_once(f"{error}; it is tried again {len(_PAUSES_SECONDS)} times")
                 self._sleep(pause)
+
+    def _note_away(self, shown: str, reason: str, seconds: float) -> None:
+        self._away.add(shown)
+        if seconds > _SILENT_SECONDS:
+            self._silent[shown] = reason
 
     def _opened(self, shown: str) -> TrackingStore:
         whole = self._whole_uris.get(shown, shown)
@@ -214,19 +232,17 @@ class Syncing:
 class _Patience:
     """How often a run is tried again whose place takes nothing more of it."""
 
-    def __init__(self, mirror: Mirror) -> None:
+    def __init__(self, mirror: Mirror, pauses: Iterable[float]) -> None:
         self._mirror = mirror
-        self._renew()
-
-    def _renew(self) -> None:
-        self._progress = self._mirror.progress
-        self._pauses = list(_PAUSES_SECONDS)
+        self._progress = mirror.progress
+        self._pauses = list(pauses)
 
     def pause_after(self, error: StoreUnavailableError) -> float | None:
         """Give how long to wait before the next attempt, None where that was the last."""
         # A step that only sets out to do again what has failed is no progress.
         if self._mirror.progress != self._progress:
-            self._renew()
+            self._progress = self._mirror.progress
+            self._pauses = list(_PAUSES_SECONDS)
         if not self._pauses:
             return None
         own, asked = self._pauses.pop(0), error.retry_after_seconds
