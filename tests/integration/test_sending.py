@@ -46,6 +46,10 @@ class Store:
             word = open(self._folder + ".does").read()
         except FileNotFoundError:
             return
+        if word == "soon":
+            with open(self._folder + ".asked", "a") as file:
+                file.write(".")
+            raise StoreUnavailableError("the place is busy", retry_after_seconds=0)
         if word == "away":
             raise StoreUnavailableError("the place is away")
         if about is not None and word == "stuck " + about.run_id:
@@ -193,6 +197,15 @@ def test_a_place_that_is_away_costs_one_line_and_nothing_is_lost(
     assert sync().stdout in (f"{here.run_id[-8:]}\tsent\tsent\t{place.uri}\n", "")
     assert_same(local_run(project), place.runs()[0])
     assert "is where it goes" in sync().stderr
+
+
+def test_a_place_that_is_busy_is_not_asked_at_once_again(run_script: RunScript, place: Place) -> None:
+    """One that fails and asks to be tried again at once is left alone as long as one that does not ask."""
+    place.does("soon")
+    run_script(RUN, env={"RUNCONTEXT_SYNC_TIMEOUT": "1"})
+
+    # After 0.25, 0.5 and 1 s, and once more for the end of the run and that of the program.
+    assert Path(f"{place.folder}.asked").stat().st_size < 12
 
 
 def test_a_place_that_hangs_holds_nothing(run_script: RunScript, place: Place) -> None:

@@ -107,6 +107,21 @@ def test_retry_after(listen: Listen) -> None:
     assert not waits
 
 
+def test_a_wish_for_at_once_is_none(listen: Listen) -> None:
+    """A server that fails and says Retry-After: 0 is asked again as late as one that says nothing."""
+    waits: list[float] = []
+    session = session_of(
+        listen(*[Answer(503, headers={"Retry-After": "0"})] * 3).url,
+        waits.append,
+        MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR="2",
+        MLFLOW_HTTP_REQUEST_BACKOFF_JITTER="0",
+    )
+
+    session.get(RUN)
+
+    assert waits == [0, 4, 8]
+
+
 @pytest.mark.parametrize("answer", [*PASSING, Answer(429, headers={"Retry-After": "3"})])
 def test_writing_is_never_repeated(listen: Listen, answer: Answer) -> None:
     """A write whose reply is lost or bad reaches the server once; the caller learns that it may go right later."""

@@ -10,8 +10,10 @@ import pytest
 from tests.places.shelf import Shelf, Shelves
 
 import runcontext
+from runcontext.errors import StoreUnavailableError
 from runcontext.mirror.syncing import Synced, Syncing
 from runcontext.tracking.local import LocalStore
+from runcontext.tracking.store import NewRun, StoredRun
 
 
 @pytest.fixture
@@ -74,6 +76,24 @@ def test_a_run_that_gets_on_is_not_given_up(local: LocalStore) -> None:
 
     assert synced.status == "sent"
     assert len(moments) > 30
+
+
+@pytest.mark.parametrize(("asked", "pauses"), [(0, [0.5, 1.0, 2.0, 4.0]), (3, [3, 3, 3, 4.0]), (3_600, [60.0] * 4)])
+def test_a_place_is_heeded_that_asks_for_more_time(local: LocalStore, asked: float, pauses: list[float]) -> None:
+    """What a place asks for lengthens the pauses, up to a minute, and shortens none."""
+
+    class Busy(Shelf):
+        def create_run(self, run: NewRun) -> StoredRun:
+            message = f"no time for {run.run_id}"
+            raise StoreUnavailableError(message, retry_after_seconds=asked)
+
+    with runcontext.start_run() as run:
+        pass
+    sync = Pass(local, Busy())
+
+    sync.send(run)
+
+    assert sync.pauses == pauses
 
 
 def stuck(at: str) -> Shelf:

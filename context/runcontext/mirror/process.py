@@ -71,9 +71,10 @@ class _Pauses:
     def next_seconds(self, asked_seconds: float | None, *, somebody_waits: bool) -> float:
         """Note one more failure, and give how long to wait after it."""
         longest = _LONGEST_ENDING_PAUSE_SECONDS if somebody_waits else _LONGEST_PAUSE_SECONDS
-        own = min(longest, _FIRST_PAUSE_SECONDS * 2**self._failures)
+        own = min(longest, _FIRST_PAUSE_SECONDS * 2.0**self._failures)
         self._failures = min(self._failures + 1, 16)
-        return own if asked_seconds is None else min(asked_seconds, _LONGEST_ASKED_PAUSE_SECONDS)
+        # A place that asks to be tried again at once is no less busy for that.
+        return max(own, min(asked_seconds or 0.0, _LONGEST_ASKED_PAUSE_SECONDS))
 
     def end(self) -> None:
         """Begin anew: it went right."""

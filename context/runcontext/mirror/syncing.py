@@ -245,8 +245,8 @@ class _Patience:
             self._pauses = list(_PAUSES_SECONDS)
         if not self._pauses:
             return None
-        own, asked = self._pauses.pop(0), error.retry_after_seconds
-        return own if asked is None else min(asked, _LONGEST_PAUSE_SECONDS)
+        # A place that asks to be tried again at once is no less busy for that.
+        return max(self._pauses.pop(0), min(error.retry_after_seconds or 0.0, _LONGEST_PAUSE_SECONDS))
 
 
 def _sent(folder: str, run_id: str, name: str, shown: str, status: str) -> Synced:

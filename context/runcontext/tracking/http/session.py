@@ -148,7 +148,8 @@ class ServerSession:
     def _wait_seconds(self, repetition: int, error: StoreUnavailableError) -> float | None:
         """Give how long to wait, as urllib3's Retry has it; None where the server asks for more than anybody waits."""
         wanted = error.retry_after_seconds if self.patience.respects_retry_after else None
-        if wanted is not None:
+        # Nothing, or a date that has passed, is no wish.
+        if wanted:
             return wanted if wanted <= _LONGEST_WAIT_SECONDS else None
         backoff = self.patience.backoff_factor * 2**repetition if repetition else 0.0
         return min(_LONGEST_WAIT_SECONDS, backoff + random.random() * self.patience.jitter_seconds)  # noqa: S311 - no secret
