@@ -9,7 +9,6 @@ import json
 import os
 import signal
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +21,7 @@ from runcontext.tracking import reading
 from runcontext.tracking.local import LocalStore
 
 if TYPE_CHECKING:
+    import psutil
     from tests.integration.conftest import Finished, InstallPlugin, RunScript, StartScript
 
 PLUGIN = """
@@ -370,9 +370,13 @@ def test_offline_nothing_is_sent_before_sync(
 
 
 def test_a_killed_program_is_sent_as_such(
-    start_script: StartScript, sync: Callable[..., Finished], project: Path, place: Place
+    start_script: StartScript,
+    companions: Callable[[int], list[psutil.Process]],
+    wait_until: Callable[..., None],
+    project: Path,
+    place: Place,
 ) -> None:
-    """What was logged before SIGKILL is there, and that the run is LOST, without anybody calling sync."""
+    """What was logged before SIGKILL is there, and that the run is LOST, whole, without anybody calling sync."""
     process = start_script("""
         import time
         import runcontext
@@ -388,10 +392,8 @@ def test_a_killed_program_is_sent_as_such(
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
 
-    until = time.monotonic() + 30
-    while time.monotonic() < until and not [each for each in place.runs() if each.status.value == "LOST"]:
-        time.sleep(0.05)
-    sync()
+    wait_until(lambda: not companions(process.pid), what="the companion's end")
+    assert local_run(project).is_mirrored
     (there,) = place.runs()
     assert there.status.value == "LOST"
     assert there.metrics == {"loss": 999.0}

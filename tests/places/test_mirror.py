@@ -545,6 +545,7 @@ def test_a_context_that_comes_later_makes_a_run_incomplete_again() -> None:
     row = json.loads(file.read_text())
     file.write_text(json.dumps({**row, "tags": {**row["tags"], "late.fact": "yes"}}))
     assert not state.is_all_sent(str(run.path), state.read(str(run.path)))
+    assert state.unsent(str(run.path), state.read(str(run.path))) == "its context"
 
     sent(lambda: mirror_of(run, shelf))
 

@@ -72,7 +72,7 @@ class Mirroring:
             sender.hear(self._descriptors)
 
     def hurry(self) -> None:
-        """Have the rest sent now: the program is gone, and nothing waits for longer than its end would have."""
+        """Have the rest sent now: nothing comes after it, and nothing waits for longer than a run's end would have."""
         self._until = time.monotonic() + self._patience_seconds
         self.look_again()
 
@@ -96,6 +96,7 @@ class _Sender:
     def __init__(self) -> None:
         self._channel: wire.Channel | None = None
         self._pid = 0
+        self._looks = 0
         self._told: dict[str, Message] = {}
         self._settled_at: dict[str, float] = {}
         self.unsettled: set[str] = set()
@@ -120,7 +121,9 @@ class _Sender:
         if self._channel is not None:
             for message in self._channel.receive():
                 self._deaths = 0
-                self._note(str(message.get("folder")), is_settled=bool(message.get("is_settled")))
+                # What was there before it was told to look again says nothing of what has been added since.
+                is_settled = bool(message.get("is_settled")) and message.get("looks") == self._looks
+                self._note(str(message.get("folder")), is_settled=is_settled)
             self._channel.flush()
             if not self._channel.is_open:
                 self._bury()
@@ -132,6 +135,7 @@ class _Sender:
         recent = [folder for folder, at in self._settled_at.items() if now - at < _LATE_SECONDS]
         if self._channel is not None and (self._told or recent):
             self.unsettled.update(self._told, recent)
+            self._looks += 1
             self._channel.send({"op": "hurry"})
 
     def let_go(self) -> None:
@@ -168,6 +172,7 @@ class _Sender:
         if found is None:
             self._start_at = time.monotonic() + _LONGEST_PAUSE_SECONDS
             return
+        self._looks = 0
         self._pid, descriptor = found
         self._channel = wire.Channel(descriptor)
         for message in self._told.values():

@@ -61,7 +61,7 @@ class Supervisor:
         self._environment = {**_without_toggles(dict(os.environ)), **MARK}
         self._idle_since = time.monotonic()
         self._is_widowed = False
-        self._has_looked_again = False
+        self._is_settled = False
 
     def _own_descriptors(self) -> list[int]:
         own = [self._caller.descriptor] if self._caller.is_open else []
@@ -97,9 +97,6 @@ class Supervisor:
                 # What it said before it died is still to be heard.
                 self._hear_caller()
                 self._on_death()
-        for capture in self._captures.values():
-            capture.settle("no answer by the end of the program")
-            capture.settle_at_end()
         if self._mirroring is not None:
             self._mirroring.end()
         self._workforce.disband()
@@ -111,17 +108,25 @@ class Supervisor:
     def _is_done(self) -> bool:
         now = time.monotonic()
         if self._is_widowed:
-            if not all(each.is_complete or now > each.finishes_by for each in self._captures.values()):
-                return False
-            if self._mirroring is not None and not self._has_looked_again:
-                # What came last is to be sent too.
-                self._has_looked_again = True
-                self._mirroring.look_again()
+            if not self._is_settled:
+                if not all(each.is_complete or now > each.finishes_by for each in self._captures.values()):
+                    return False
+                self._settle()
             return not self._is_sending
         is_idle = not self._captures and not self._is_sending
         if not is_idle:
             self._idle_since = now
         return is_idle and now - self._idle_since > IDLE_SECONDS
+
+    def _settle(self) -> None:
+        """Make final what is known of the program's runs, and have that sent: nothing comes after it."""
+        self._is_settled = True
+        for capture in self._captures.values():
+            capture.settle("no answer by the end of the program")
+            capture.settle_at_end()
+        self._captures.clear()
+        if self._mirroring is not None:
+            self._mirroring.hurry()
 
     def _wait(self) -> None:
         poll = select.poll()
@@ -346,14 +351,14 @@ class Supervisor:
 
     def _on_death(self) -> None:
         self._is_widowed = True
-        if self._mirroring is not None:
-            self._mirroring.hurry()
         for capture in self._captures.values():
             capture.is_disowned = False
             if capture.ended_at is None and capture.has_final_status():
                 capture.folder = None
             elif capture.records_end and capture.folder is not None:
                 _record_end(capture.folder)
+        if self._mirroring is not None:
+            self._mirroring.look_again()
 
 
 def _record_end(folder: RunFolder) -> None:

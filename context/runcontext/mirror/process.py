@@ -179,6 +179,7 @@ class _Sender:
         at_work.tell(self._note_at_work)
         self._stores: dict[str, TrackingStore] = {}
         self._used_at: dict[str, float] = {}
+        self._looks = 0
         self._pauses = _Pauses()
         self._paused_until = 0.0
 
@@ -210,6 +211,7 @@ class _Sender:
 
     def _hear(self, message: Message) -> None:
         if message["op"] == "hurry":
+            self._looks += 1
             for job in self._jobs.values():
                 job.is_ending = True
                 job.hurry()
@@ -324,4 +326,6 @@ class _Sender:
         """Let the companion know whether it is to stay for this run."""
         if job.told != (is_whole, is_given_up):
             job.told = (is_whole, is_given_up)
-            self._channel.send({"op": "mirrored", "folder": job.folder, "is_settled": is_whole or is_given_up})
+            is_settled = is_whole or is_given_up
+            row = {"op": "mirrored", "folder": job.folder, "is_settled": is_settled, "looks": self._looks}
+            self._channel.send(row)

@@ -175,7 +175,7 @@ def context_files(folder: str) -> list[list[Any]]:
 
 
 def unsent(folder: str, state: MirrorState | None, *, is_over: bool = True) -> str:
-    """Say in words what is still to be sent of a run, ``""`` for nothing; how it ended only where it ``is_over``."""
+    """Say in words what is still to be sent of a run, ``""`` for nothing; end and context only where it ``is_over``."""
     if is_all_sent(folder, state):
         return ""
     has_events = state is None or bool(unsent_bytes(folder, state))
@@ -183,7 +183,10 @@ def unsent(folder: str, state: MirrorState | None, *, is_over: bool = True) -> s
     files = len(unsent_artifacts(folder))
     counted = [f"{events:,} event{'s' * (events != 1)}"] if events else []
     counted += [f"{files:,} artifact{'s' * (files != 1)}"] if files else []
-    return " and ".join(counted) or ("how it ended" if is_over else "")
+    if counted or not is_over:
+        return " and ".join(counted)
+    is_end_there = state is not None and state.status is not None and state.status[0] != "RUNNING"
+    return "its context" if is_end_there else "how it ended"
 
 
 def _lines_after(folder: str, offsets: Mapping[str, int]) -> int:
