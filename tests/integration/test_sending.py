@@ -548,13 +548,14 @@ def test_credentials_are_not_kept_with_a_run(
 def test_ls_and_show_say_what_is_sent(run_script: RunScript, place: Place) -> None:
     """`ls` has a column for it, and `show` says where, and what is still to be sent and why."""
     place.does("refuse")
-    run_script(RUN, env={"RUNCONTEXT_SYNC_TIMEOUT": "0.2"})
+    finished = run_script(RUN, env={"RUNCONTEXT_SYNC_TIMEOUT": "2"})
+    assert finished.stderr.endswith("the place refuses; `runcontext sync` tries it again\n")
     command = "import sys; from runcontext.cli import main; sys.exit(main(sys.argv[1:]))"
 
     assert run_script(command, args=["ls"]).stdout.split("\t")[-1] == "no\n"
     shown = run_script(command, args=["show", "latest"]).stdout
     assert f"run\ttracking URI\t{place.uri}\n" in shown
-    assert "(the place refuses); `runcontext sync` sends it" in shown
+    assert "(the place refuses); `runcontext sync` tries it again" in shown
     place.does("")
     run_script(command, args=["sync"])
     assert run_script(command, args=["ls"]).stdout.split("\t")[-1] == "yes\n"

@@ -102,7 +102,7 @@ class _Local:
             return []
         rest = state.unsent(folder, found)
         why = state.why_not(folder, found) if rest else ""
-        unsent = f"no: {rest}{f' ({why})' if why else ''}; `runcontext sync` sends it"
+        unsent = f"no: {rest}{f' ({why})' if why else ''}; {state.what_sends(found)}"
         rows = [("tracking URI", uri), ("sent", unsent if rest else "yes")]
         if found is not None:
             rows += [("remote id", found.remote_id or ""), ("URL", found.url or "")]

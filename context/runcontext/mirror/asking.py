@@ -134,7 +134,6 @@ class Link:
     def _still_to_be_sent(self, shown: str, found: MirrorState | None) -> str:
         why = state.why_not(self._folder, found)
         if not why:
-            return f"still to be sent to {shown}; `runcontext sync` sends it"
+            return f"still to be sent to {shown}; {state.what_sends(found)}"
         where = "" if shown in why else f" to {shown}"
-        then = "after that, `runcontext sync`" if found is not None and found.is_given_up else "`runcontext sync`"
-        return f"still to be sent{where}: {why}; {then} sends it"
+        return f"still to be sent{where}: {why}; {state.what_sends(found)}"

@@ -189,6 +189,11 @@ def unsent(folder: str, state: MirrorState | None, *, is_over: bool = True) -> s
     return "its context" if is_end_there else "how it ended"
 
 
+def what_sends(state: MirrorState | None) -> str:
+    """Say in words what sends the rest of a run; an error that was given up may come again, whatever anybody does."""
+    return f"`runcontext sync` {'sends it' if state is None or not state.is_given_up else 'tries it again'}"
+
+
 def _lines_after(folder: str, offsets: Mapping[str, int]) -> int:
     count = 0
     for name in journal_sizes(folder):
