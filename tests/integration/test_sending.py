@@ -354,6 +354,30 @@ def test_later_runs_of_a_process_do_not_wait_for_what_is_away(run_script: RunScr
     assert finished.json < 2 + 8 * 0.2 + 3
 
 
+def test_what_a_run_is_there_is_waited_for_once(run_script: RunScript, place: Place) -> None:
+    """run.url and run.remote_id wait for a place that is away the first time that they are asked for, not each time."""
+    place.does("hang")
+    finished = run_script(
+        """
+        import json, time
+        import runcontext
+
+        run = runcontext.start_run(providers=[])
+        began = time.perf_counter()
+        found = [run.remote_id]
+        first = time.perf_counter() - began
+        found += [run.url, run.remote_id, run.url]
+        print(json.dumps([found, first, time.perf_counter() - began - first]))
+        """,
+        env={"RUNCONTEXT_SYNC_TIMEOUT": "2"},
+    )
+    found, first, later = finished.json
+
+    assert found == [None] * 4
+    assert first >= 2
+    assert later < 2
+
+
 def test_offline_nothing_is_sent_before_sync(
     run_script: RunScript, sync: Callable[..., Finished], project: Path, place: Place
 ) -> None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _SHORTEST_LOOK_SECONDS, _LONGEST_LOOK_SECONDS = 0.005, 0.05
 _AGAIN_SECONDS = 0.2
-"""How long a later run of a process waits where an earlier one has waited in vain."""
+"""How long it is waited for what was waited for in vain before, by this run or by an earlier one of the process."""
 
 _in_vain: set[str] = set()
 
@@ -43,6 +43,7 @@ class Link:
         self._folder = folder
         self._uri = uri
         self._settings = settings
+        self._has_asked_in_vain = False
         # That of this process, whatever it is to describe next.
         self._program = current_program()
 
@@ -68,9 +69,16 @@ class Link:
         self._report(name, found)
 
     def remote(self) -> MirrorState | None:
-        """Wait, as long as the end of a run would, until the place has the run; give what is known of it there."""
+        """Wait, as long as the end of a run would, until the place has the run; give what is known of it there.
+
+        Where that was in vain before, it is waited for shortly.
+        """
         seconds = 0.0 if self._settings.offline else self._settings.sync_timeout_seconds
-        return self._waited(seconds, lambda found: found.remote_id is not None or found.is_given_up)
+        if self._has_asked_in_vain or self._uri in _in_vain:
+            seconds = min(_AGAIN_SECONDS, seconds)
+        found = self._waited(seconds, lambda found: found.remote_id is not None or found.is_given_up)
+        self._has_asked_in_vain = found is None or found.remote_id is None
+        return found
 
     def _ask(self, *, is_ending: bool) -> None:
         if self._settings.offline or not self._settings.companion:
