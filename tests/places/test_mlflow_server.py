@@ -172,6 +172,22 @@ def test_a_run_as_we_read_it(
     assert found["mlflow.parentRunId"] == parent.remote_id
 
 
+def test_a_parent_that_was_not_sent_from_here(
+    mlflow_server: MLflowServer, open_store: OpenStore, ask: Callable[..., Any], experiment: str
+) -> None:
+    """A run of the server's own is a parent by its id there, one of another machine's by ours: MLflow nests both."""
+    store = open_store(mlflow_server.url)
+    theirs = ask(mlflow_server, "make_run", f"{experiment}, theirs", {})
+    elsewhere = store.create_run(new_run(f"{experiment}, elsewhere"))
+    for parent_run_id, remote_id in ((theirs, theirs), (elsewhere.run_id, elsewhere.remote_id)):
+        tags = {"mlflow.parentRunId": parent_run_id}
+        child = store.create_run(new_run(experiment, tags=tags, parent_run_id=parent_run_id))
+        store.log_batch(child, Batch(1, tags=tags))
+        assert ask(mlflow_server, "run", child.remote_id, [])["tags"]["mlflow.parentRunId"] == remote_id
+        record = store.get_run(child.run_id)
+        assert (record.parent_run_id, record.tags["mlflow.parentRunId"]) == (parent_run_id, parent_run_id)
+
+
 def test_runs_of_others(
     mlflow_server: MLflowServer, open_store: OpenStore, ask: Callable[..., Any], experiment: str
 ) -> None:

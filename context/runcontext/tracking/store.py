@@ -34,7 +34,8 @@ class NewRun:
     - ``start_time``: milliseconds since the epoch, UTC.
     - ``tags``: those it was started with, ``mlflow.runName`` among them.
     - ``remote_id``: the id that the store gave this run when it made it, None where that is not on record.
-    - ``parent_run_id``: our id; ``parent_remote_id`` the same run's id in this store, None where it is not known.
+    - ``parent_run_id``: our id; ``parent_remote_id`` the same run's id in this store, None where it is not known:
+      it may be a run of the store's own nevertheless, or one that was sent from elsewhere.
     - ``artifact_uri``: where the user wants artifacts of new experiments or runs, None for the store's own choice.
     - ``experiment_id``: an experiment of the store's, by its id there, where a plugin or MLflow's variable names one
       and the user no name; a store without such ids goes by the name.

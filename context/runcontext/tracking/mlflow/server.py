@@ -69,6 +69,7 @@ class MLflowServerStore:
             StoreUnavailableError: not now; asked again it makes no second run.
             StoreError: the experiment or the run was deleted there, or the server refuses.
         """
+        run = replace(run, parent_remote_id=self._parent_remote_id(run))
         known = self._on_record(run)
         # Its experiment may have another name by now.
         experiment_id = self._experiment_of(run) if known is None else str(known["info"]["experiment_id"])
@@ -110,6 +111,18 @@ class MLflowServerStore:
         self._writer.post("runs/update", body)
         if not is_lost:
             self._delete_tag(run, STATUS_TAG)
+
+    def _parent_remote_id(self, run: NewRun) -> str | None:
+        """Give the id of a run's parent here, also of a run that is the server's own or was sent from elsewhere."""
+        if run.parent_run_id is None or run.parent_remote_id is not None:
+            return run.parent_remote_id
+        row = self._writer.run(run.parent_run_id)
+        if row is not None:
+            return str(row["info"]["run_id"])
+        everywhere = [str(each["experiment_id"]) for each in self._writer.experiments()]
+        found = self._writer.runs_with_id(run.parent_run_id, everywhere)
+        alive = [each for each in found if not is_deleted(each["info"])]
+        return str(_fullest_first(alive)[0]["info"]["run_id"]) if alive else None
 
     def _on_record(self, run: NewRun) -> Row | None:
         """Give the run that this one is known to be here, None where nobody knows of any."""
@@ -260,7 +273,7 @@ class MLflowServerStore:
             restore = f"`mlflow runs restore --run-id {found[0]['info']['run_id']}`"
             message = f"run {run_id} was deleted at {self.uri}: restore it there ({restore})"
             raise StoreError(message)
-        return sorted(alive, key=lambda row: (-rows.weight(row), rows.is_running(row), row["info"]["run_id"]))
+        return _fullest_first(alive)
 
     def _record(self, row: Row) -> RunRecord:
         info = row["info"]
@@ -289,3 +302,7 @@ class MLflowServerStore:
             row = self._reader.experiment(experiment_id)
             self._experiment_names[experiment_id] = experiment_id if row is None else str(row["name"])
         return self._experiment_names[experiment_id]
+
+
+def _fullest_first(found: Iterable[Row]) -> list[Row]:
+    return sorted(found, key=lambda row: (-rows.weight(row), rows.is_running(row), row["info"]["run_id"]))
