@@ -238,6 +238,64 @@ def test_nothing_shows_a_credential(
     assert SECRET not in shown
 
 
+BASIC = "Ym9iOlMzQ1JFVHB3MTIzNA=="
+"""bob:S3CRETpw1234, as RFC 7617 has it."""
+
+
+@pytest.mark.parametrize(
+    ("userinfo", "environment", "secrets"),
+    [
+        ("bob:S3CRETpw1234@", {}, (f"Basic {BASIC}", BASIC, "bob:S3CRETpw1234", "S3CRETpw1234")),
+        ("bob:S3%2FCRET%20pw@", {}, ("S3/CRET pw", "S3%2FCRET%20pw")),
+        ("", {"MLFLOW_TRACKING_TOKEN": "abcDEF123456"}, ("Bearer abcDEF123456", "abcDEF123456")),
+        ("", {}, ("plainwords", "Header plainwords")),
+    ],
+)
+@pytest.mark.parametrize(
+    "answering",
+    [
+        lambda said: Answer(403, f"denied for <{said}>".encode()),
+        lambda said: Answer.json(400, error_code="BAD_REQUEST", message=f"denied for <{said}>"),
+        lambda said: Answer.json(503, error_code="BUSY", message=f"denied for <{said}>"),
+        lambda said: Answer(200, f"denied for <{said}>".encode()),
+        lambda said: Answer(307, headers={"Location": f"/for/{said}"}),
+    ],
+    ids=["forbidden", "refused", "busy", "no-json", "elsewhere"],
+)
+def test_what_was_sent_as_a_credential_is_not_shown_where_a_reply_repeats_it(
+    listen: Listen,
+    userinfo: str,
+    environment: dict[str, str],
+    secrets: tuple[str, ...],
+    answering: Callable[[str], Answer],
+) -> None:
+    """Password, token, header, and what plugins added: whatever they look like, no message has them."""
+
+    class Plugin:
+        def in_context(self) -> bool:
+            return True
+
+        def request_headers(self) -> dict[str, str]:
+            return {"X-Access": "Header plainwords"}
+
+    known = plugins.Plugin(plugins.REQUEST_HEADERS, "access", "", "pkg:Access", "some-package", "1.0")
+    server = listen(*map(answering, secrets))
+    uri = server.url.replace("://", f"://{userinfo}")
+    session = ServerSession(
+        uri,
+        environment={**environment, "MLFLOW_ALLOW_HTTP_REDIRECTS": "false"},
+        header_providers=[(known, Plugin())],
+        auth_providers=[],
+    )
+    for secret in secrets:
+        with pytest.raises(StoreError) as caught:
+            session.get(RUN, is_patient=False)
+        shown = str(caught.value)
+        assert "denied for <" in shown or "sends requests on to /for/" in shown
+        assert not [each for each in (*secrets, secret.split()[-1]) if each in shown]
+        assert not isinstance(caught.value, ServerRefusalError) or secret not in caught.value.detail
+
+
 def test_a_malformed_token_is_not_shown(listen: Listen) -> None:
     """A token that no header can hold is an error that does not quote it."""
     server = listen()

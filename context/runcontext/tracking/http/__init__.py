@@ -1,7 +1,8 @@
 """How requests go to one server: its address, credentials, headers of plugins, retries, and what its replies mean.
 
 ``addresses`` judges a tracking URI, ``variables`` reads MLflow's environment, ``credentials`` and ``headers`` dress a
-request, ``replies`` turns what comes back into a result or one clear error, and ``session`` holds them together.
+request, ``replies`` turns what comes back into a result or one clear error, without what was ``sent`` as a credential,
+and ``session`` holds them together.
 """
 
 from __future__ import annotations

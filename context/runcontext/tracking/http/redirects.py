@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from requests import Session
 
 # What any client says; all else may be a credential.
-_HARMLESS = frozenset(
+HARMLESS = frozenset(
     ("accept", "accept-encoding", "connection", "content-length", "content-type", "host", "user-agent")
 )
 
@@ -22,7 +22,7 @@ def new_session() -> Session:
             super().rebuild_auth(prepared_request, response)  # type: ignore[no-untyped-call]
             urls = (response.request.url, prepared_request.url)
             if self.should_strip_auth(*urls):  # type: ignore[no-untyped-call]
-                for name in [each for each in prepared_request.headers if each.lower() not in _HARMLESS]:
+                for name in [each for each in prepared_request.headers if each.lower() not in HARMLESS]:
                     del prepared_request.headers[name]
 
     return _Session()

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from runcontext import redaction
 from runcontext.errors import StoreError, StoreUnavailableError, StoreUnusableError
+from runcontext.tracking.http.sent import without_sent
 
 if TYPE_CHECKING:
     from requests import Response
@@ -20,7 +21,7 @@ RETRIED = frozenset((408, 429, 500, 502, 503, 504))
 
 _UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND, _TOO_LARGE = 401, 403, 404, 413
 _OK, _REDIRECTION, _FAILURE = 200, 300, 400
-_DETAIL_CHARACTERS = 500
+_DETAIL_CHARACTERS, _READ_CHARACTERS = 500, 5_000
 
 # What a server answers 500 to however often it is asked: what its database or disk cannot hold.
 _HOPELESS = re.compile(
@@ -67,11 +68,11 @@ def check(response: Response, shown: str, sent: str) -> None:
     """
     status = response.status_code
     if response.history and response.history[0].request.method != response.request.method:
-        _refuse_redirect(shown, response.url)
+        _refuse_redirect(shown, response.url, response)
     if _OK <= status < _REDIRECTION:
         return
     if status < _FAILURE:
-        _refuse_redirect(shown, response.headers.get("Location", "nowhere"))
+        _refuse_redirect(shown, response.headers.get("Location", "nowhere"), response)
     error_code, detail = _said(response)
     if status in RETRIED and not (error_code is not None and _HOPELESS.search(detail)):
         message = f"{shown} cannot do it now ({status}: {detail})"
@@ -94,7 +95,7 @@ def result_of(response: Response, shown: str) -> dict[str, Any]:
     except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
-        beginning = redaction.redact_text(text[:_DETAIL_CHARACTERS].decode("utf-8", "replace"))[:80]
+        beginning = _safe(text.decode("utf-8", "replace"), response)[:80]
         message = f"{shown} answered {response.status_code} and no JSON object ({beginning!r}): cut, or a proxy's"
         raise StoreUnavailableError(message)
     return found
@@ -120,7 +121,12 @@ def _said(response: Response) -> tuple[str | None, str]:
         error_code, text = str(row["error_code"]), str(row.get("message", ""))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         error_code, text = None, _plain(response)
-    return error_code, redaction.redact_text(text)[:_DETAIL_CHARACTERS] or response.reason or "no reason given"
+    return error_code, _safe(text, response) or _safe(response.reason or "", response) or "no reason given"
+
+
+def _safe(text: str, response: Response) -> str:
+    """Give what may be shown of what a reply says."""
+    return redaction.redact_text(without_sent(text, response)[:_READ_CHARACTERS])[:_DETAIL_CHARACTERS]
 
 
 def _plain(response: Response) -> str:
@@ -146,8 +152,8 @@ def _refusal(status: int, error_code: str | None, detail: str, shown: str, sent:
     return f"{shown} refuses ({status}{f' {error_code}' if error_code else ''}): {detail}"
 
 
-def _refuse_redirect(shown: str, target: str) -> None:
+def _refuse_redirect(shown: str, target: str, response: Response) -> None:
     parts = urlsplit(target)
     place = f"{parts.scheme}://{parts.netloc}" if parts.netloc else parts.path
-    message = f"{shown} sends requests on to {redaction.redact_text(place)}: make that the tracking URI"
+    message = f"{shown} sends requests on to {_safe(place, response)}: make that the tracking URI"
     raise StoreUnusableError(message)
