@@ -297,6 +297,7 @@ def test_workspace(server: Loopback) -> None:
         {"MLFLOW_TRACKING_INSECURE_TLS": "yes"},
         {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "many"},
         {"MLFLOW_HTTP_REQUEST_TIMEOUT": "-1"},
+        {"MLFLOW_HTTP_REQUEST_TIMEOUT": "0"},
         {"MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "nan"},
         {"MLFLOW_ALLOW_HTTP_REDIRECTS": "maybe"},
     ],

@@ -22,6 +22,8 @@ _MAX_RETRIES, _MAX_RETRIES_LIMIT = 7, 10
 _BACKOFF_FACTOR, _BACKOFF_FACTOR_LIMIT = 2.0, 120.0
 _JITTER_SECONDS = 1.0
 _TIMEOUT_SECONDS = 120.0
+_TIMEOUT_LIMIT_SECONDS = 1e6
+"""What a socket can be told to wait ends far above it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +51,14 @@ class Patience:
         """
         max_retries = number(environment, "MLFLOW_HTTP_REQUEST_MAX_RETRIES", int, _MAX_RETRIES)
         backoff_factor = number(environment, "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", float, _BACKOFF_FACTOR)
+        timeout_seconds = number(
+            environment, "MLFLOW_HTTP_REQUEST_TIMEOUT", float, _TIMEOUT_SECONDS, is_zero_usable=False
+        )
         return cls(
             max_retries=min(max_retries, _MAX_RETRIES_LIMIT),
             backoff_factor=min(backoff_factor, _BACKOFF_FACTOR_LIMIT),
             jitter_seconds=number(environment, "MLFLOW_HTTP_REQUEST_BACKOFF_JITTER", float, _JITTER_SECONDS),
-            timeout_seconds=number(environment, "MLFLOW_HTTP_REQUEST_TIMEOUT", float, _TIMEOUT_SECONDS),
+            timeout_seconds=min(timeout_seconds, _TIMEOUT_LIMIT_SECONDS),
             respects_retry_after=switch(environment, "MLFLOW_HTTP_RESPECT_RETRY_AFTER_HEADER", default=True),
         )
 
@@ -103,8 +108,10 @@ def switch(environment: Mapping[str, str], name: str, *, default: bool) -> bool:
     return value.strip().lower() in ("true", "1")
 
 
-def number(environment: Mapping[str, str], name: str, kind: Callable[[str], T], default: T) -> T:
-    """Read a variable that is a number, 0 or more.
+def number(
+    environment: Mapping[str, str], name: str, kind: Callable[[str], T], default: T, *, is_zero_usable: bool = True
+) -> T:
+    """Read a variable that is a number, 0 or more; more than 0 where that is no use.
 
     Raises:
         StoreError: it is something else.
@@ -115,7 +122,8 @@ def number(environment: Mapping[str, str], name: str, kind: Callable[[str], T], 
     found: T | None = None
     with contextlib.suppress(ValueError):
         found = kind(value)
-    if found is None or not 0 <= found < float("inf"):  # type: ignore[operator]
-        message = f"{name}={value!r} is not usable: a number, 0 or more, is expected"
+    if found is None or not 0 <= found < float("inf") or not (found or is_zero_usable):  # type: ignore[operator]
+        least = "0 or more" if is_zero_usable else "more than 0"
+        message = f"{name}={value!r} is not usable: a number, {least}, is expected"
         raise StoreError(message)
     return found
