@@ -183,6 +183,17 @@ def test_refusals(listen: Listen, answer: Answer, said: str, error_code: str | N
     assert not isinstance(caught.value, StoreUnavailableError)
 
 
+def test_a_page_is_no_servers_answer(listen: Listen) -> None:
+    """A website, or a proxy that wants a login, answers 200 with a page: that is said at once, with what to check."""
+    server = listen(Answer(200, b"<html>login</html>", {"Content-Type": "Text/HTML; charset=utf-8"}))
+    with pytest.raises(
+        StoreError, match=r"is no MLflow tracking server: .* page \(200\).*; the tracking URI"
+    ) as caught:
+        session_of(server.url, lambda _: None).get(RUN)
+    assert not isinstance(caught.value, StoreUnavailableError)
+    assert len(server.asked) == 1
+
+
 def test_a_redirect_is_followed_by_readers(listen: Listen) -> None:
     """A server that moved is read where it is now, and a write says what the tracking URI should be."""
     there = listen()

@@ -21,6 +21,7 @@ RETRIED = frozenset((408, 429, 500, 502, 503, 504))
 
 _UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND, _TOO_LARGE = 401, 403, 404, 413
 _OK, _REDIRECTION, _FAILURE = 200, 300, 400
+_ADDRESS = "the tracking URI is the address under which MLflow's page opens"
 _DETAIL_CHARACTERS, _READ_CHARACTERS = 500, 5_000
 
 # What a server answers 500 to however often it is asked: what its database or disk cannot hold.
@@ -86,6 +87,7 @@ def result_of(response: Response, shown: str) -> dict[str, Any]:
 
     Raises:
         StoreUnavailableError: it holds something else: it was cut, or a proxy answered in the server's place.
+        StoreError: it is a page for people.
     """
     text = response.content.strip()
     if text in (b"", b"200 OK"):
@@ -95,6 +97,12 @@ def result_of(response: Response, shown: str) -> dict[str, Any]:
     except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
+        if _is_page(response):
+            message = (
+                f"{shown} is no MLflow tracking server: it answers with a page ({response.status_code}), as a website"
+                f" or the login of a proxy does; {_ADDRESS}, and a proxy in front of it may want credentials"
+            )
+            raise StoreError(message)
         beginning = _safe(text.decode("utf-8", "replace"), response)[:80]
         message = f"{shown} answered {response.status_code} and no JSON object ({beginning!r}): cut, or a proxy's"
         raise StoreUnavailableError(message)
@@ -130,8 +138,11 @@ def _safe(text: str, response: Response) -> str:
 
 
 def _plain(response: Response) -> str:
-    kind = response.headers.get("Content-Type", "")
-    return "" if "html" in kind else " ".join(response.text.split())
+    return "" if _is_page(response) else " ".join(response.text.split())
+
+
+def _is_page(response: Response) -> bool:
+    return "html" in response.headers.get("Content-Type", "").lower()
 
 
 def _refusal(status: int, error_code: str | None, detail: str, shown: str, sent: str) -> str:
@@ -143,10 +154,7 @@ def _refusal(status: int, error_code: str | None, detail: str, shown: str, sent:
     if status == _FORBIDDEN:
         return f"{shown} does not permit this (403, sent: {sent}): {detail}; ask its administrator for the permission"
     if error_code is None and status == _NOT_FOUND:
-        return (
-            f"{shown} is no MLflow tracking server: it has no MLflow interface there (404);"
-            " the tracking URI is the address under which MLflow's page opens"
-        )
+        return f"{shown} is no MLflow tracking server: it has no MLflow interface there (404); {_ADDRESS}"
     if status == _TOO_LARGE:
         return f"{shown} takes no request of this size (413): {detail}; a proxy's limit is to be raised to 1 MB"
     return f"{shown} refuses ({status}{f' {error_code}' if error_code else ''}): {detail}"
