@@ -9,7 +9,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.places.loopback import Loopback
+from tests.places.loopback import Answer, Loopback
 
 from runcontext import plugins
 from runcontext.errors import StoreError
@@ -267,6 +267,40 @@ def test_no_request_without_the_wanted_auth(server: Loopback, provider: Auth, sa
     assert said in str(caught.value)
     assert SECRET not in str(caught.value)
     assert not server.asked
+
+
+@pytest.mark.parametrize(
+    ("environment", "file", "said"),
+    [
+        ({}, None, "no credentials"),
+        ({}, ".netrc", "those of ~/.netrc or of a header plugin"),
+        ({}, ".mlflow/credentials", "~/.mlflow/credentials"),
+        (
+            {"MLFLOW_TRACKING_USERNAME": "ann"},
+            ".mlflow/credentials",
+            "MLFLOW_TRACKING_USERNAME and ~/.mlflow/credentials",
+        ),
+        (ENVIRONMENT, ".mlflow/credentials", "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"),
+        ({**TOKEN, "MLFLOW_TRACKING_AUTH": "SIGNED"}, ".netrc", "MLFLOW_TRACKING_AUTH=SIGNED"),
+    ],
+)
+def test_a_refusal_says_which_credentials_were_sent(
+    server: Loopback, home: Path, environment: dict[str, str], file: str | None, said: str
+) -> None:
+    """What a server does not accept is called by where it is from: a plugin, a file, or the variables that are set."""
+    if file is not None:
+        (home / ".mlflow").mkdir()
+        texts = {
+            ".netrc": "machine 127.0.0.1 login net password kept\n",
+            ".mlflow/credentials": "[mlflow]\nmlflow_tracking_username = kept\nmlflow_tracking_password = kept\n",
+        }
+        (home / file).write_text(texts[file], encoding="utf-8")
+        (home / file).chmod(0o600)
+    server.answers.append(Answer(401))
+    providers = [(plugin("entry", plugins.REQUEST_AUTH), Auth("SIGNED", Signs()))]
+    with pytest.raises(StoreError) as caught:
+        ask(server.url, environment, auth_providers=providers)
+    assert f"(401, sent: {said})" in str(caught.value)
 
 
 def test_aws_signature_says_what_it_needs(server: Loopback) -> None:

@@ -59,6 +59,10 @@ class Credentials:
         self._wanted = environment.get("MLFLOW_TRACKING_AUTH") or None
         self._is_signed = switch(environment, "MLFLOW_TRACKING_AWS_SIGV4", default=False)
         self._header, self.origin = _header_of(userinfo, environment)
+        if self._wanted is not None:
+            self.origin = f"MLFLOW_TRACKING_AUTH={self._wanted}"
+        if self._is_signed:
+            self.origin = "MLFLOW_TRACKING_AWS_SIGV4"
 
     def auth(self) -> Auth | None:
         """Give what puts the credentials on one request, None where there are none.
@@ -87,25 +91,26 @@ class Credentials:
         return _Guarded(str(plugin), _callable(str(plugin), found))
 
 
-def _header_of(userinfo: tuple[str, str] | None, environment: Mapping[str, str]) -> tuple[str | None, str]:
+def _header_of(userinfo: tuple[str, str] | None, environment: Mapping[str, str]) -> tuple[str | None, str | None]:
     """Give the Authorization header, and what a message calls its source."""
     if userinfo is not None:
         return _basic(*userinfo), "user and password of the tracking URI"
-    user, password = _user_and_password(environment)
+    user, password, origin = _user_and_password(environment)
     if user and password:
-        return _basic(user, password), "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+        return _basic(user, password), origin
     # A token that was read from a file ends in a line break.
     token = environment.get("MLFLOW_TRACKING_TOKEN", "").strip()
-    return (f"Bearer {token}", "MLFLOW_TRACKING_TOKEN") if token else (None, "no credentials")
+    return (f"Bearer {token}", "MLFLOW_TRACKING_TOKEN") if token else (None, None)
 
 
-def _user_and_password(environment: Mapping[str, str]) -> tuple[str | None, str | None]:
+def _user_and_password(environment: Mapping[str, str]) -> tuple[str | None, str | None, str]:
     names = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
     given = [environment.get(name) or None for name in names]
     if not all(given):
         kept = _kept()
         given = [found or kept.get(name.lower()) for found, name in zip(given, names, strict=True)]
-    return given[0], given[1]
+    origins = [name if environment.get(name) else _FILE for name in names]
+    return given[0], given[1], " and ".join(dict.fromkeys(origins))
 
 
 def _kept() -> Mapping[str, str]:

@@ -116,7 +116,7 @@ class ServerSession:
             StoreError: it was not done; a ServerRefusalError where the server says so.
         """
         response = self._request(method, path, headers or {}, options)
-        replies.check(response, self.uri, self._credentials.origin)
+        replies.check(response, self.uri, self._credentials.origin or _found_elsewhere(response))
         return response
 
     def close(self) -> None:
@@ -194,6 +194,12 @@ class ServerSession:
 
 def _auth_providers() -> Sequence[Provider]:
     return plugins.build_all(plugins.REQUEST_AUTH, methods=("get_name", "get_auth"))
+
+
+def _found_elsewhere(response: Response) -> str:
+    """Say which credentials a request got that has none of the variables'."""
+    has_some = "Authorization" in response.request.headers
+    return "those of ~/.netrc or of a header plugin" if has_some else "no credentials"
 
 
 def _unchanged(request: PreparedRequest) -> PreparedRequest:
