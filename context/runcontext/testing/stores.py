@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 import threading
 import uuid
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import urlsplit
@@ -114,6 +115,7 @@ class TrackingStoreContract:
         first, second = opened(), opened()
         stored = first.create_run(new)
         assert first.create_run(new).remote_id == second.create_run(new).remote_id == stored.remote_id
+        assert opened().create_run(replace(new, remote_id=stored.remote_id)).remote_id == stored.remote_id
         assert [each.run_id for each in second.search_runs(Query((experiment,)))] == [new.run_id]
 
     def test_a_run_is_made_by_many_at_once(self, opened: Callable[[], TrackingStore], experiment: str) -> None:
