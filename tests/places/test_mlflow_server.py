@@ -389,6 +389,28 @@ def test_a_run_that_has_ended_is_no_empty_twin(
     assert stages == {run.remote_id: "active", tagged: "active", **dict.fromkeys(twins, "deleted")}
 
 
+def test_what_one_may_not_do_holds_no_run(
+    mlflow_newest: MLflowServer,
+    open_store: OpenStore,
+    fault_proxy: PutProxy,
+    ask: Callable[..., Any],
+    experiment: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A server that lets nobody delete a twin, or read the parent, has the run nevertheless."""
+    proxy = fault_proxy(mlflow_newest.url)
+    store = open_store(proxy.url)
+    new = new_run(experiment)
+    run = store.create_run(new)
+    twin = ask(mlflow_newest, "make_run", experiment, {"runcontext.run_id": new.run_id})
+    proxy.answer(403, path="runs/delete", times=1)
+    assert store.create_run(dataclasses.replace(new, remote_id=run.remote_id)) == run
+    assert f"twice: as {run.remote_id}, which is used, and as {twin}" in caplog.text
+    proxy.answer(403, path="runs/get", times=1)
+    child = store.create_run(new_run(experiment, parent_run_id=run.remote_id))
+    assert store.get_run(child.run_id).parent_run_id == run.remote_id
+
+
 def test_what_is_gone_is_not_made_anew(
     mlflow_server: MLflowServer, open_store: OpenStore, ask: Callable[..., Any], experiment: str
 ) -> None:

@@ -116,7 +116,11 @@ class MLflowServerStore:
         """Give the id of a run's parent here, also of a run that is the server's own or was sent from elsewhere."""
         if run.parent_run_id is None or run.parent_remote_id is not None:
             return run.parent_remote_id
-        row = self._writer.run(run.parent_run_id)
+        try:
+            row = self._writer.run(run.parent_run_id)
+        except ServerRefusalError:
+            # Who may not see the parent makes the child nevertheless.
+            return None
         if row is not None:
             return str(row["info"]["run_id"])
         everywhere = [str(each["experiment_id"]) for each in self._writer.experiments()]
@@ -193,12 +197,20 @@ class MLflowServerStore:
             remote_id = twin["info"]["run_id"]
             if remote_id == used_id or is_deleted(twin["info"]):
                 continue
-            if rows.is_as_made(twin, run):
-                self._writer.post("runs/delete", {"run_id": remote_id})
-            else:
+            if not rows.is_as_made(twin, run) or not self._is_deleted_now(remote_id):
                 log.warn_once(
                     f"run {run.run_id} is at {self.uri} twice: as {used_id}, which is used, and as {remote_id}"
                 )
+
+    def _is_deleted_now(self, remote_id: str) -> bool:
+        try:
+            self._writer.post("runs/delete", {"run_id": remote_id})
+        except StoreUnavailableError:
+            raise
+        except StoreError:
+            # Not everybody who may make a run may delete one, and not every store can.
+            return False
+        return True
 
     def _complete(self, stored: StoredRun, run: NewRun, known: Mapping[str, str]) -> None:
         """Add the tags that are too long to be sent with the run, or that an attempt which was cut off left out."""
