@@ -307,11 +307,15 @@ def test_what_was_sent_as_a_credential_is_not_shown_where_a_reply_repeats_it(
         assert not isinstance(caught.value, ServerRefusalError) or secret not in caught.value.detail
 
 
-def test_a_malformed_token_is_not_shown(listen: Listen) -> None:
-    """A token that no header can hold is an error that does not quote it."""
+@pytest.mark.parametrize(
+    "environment",
+    [{"MLFLOW_TRACKING_TOKEN": f"{SECRET}\nsecond"}, {"MLFLOW_WORKSPACE": f"{SECRET}\n日"}, {"MLFLOW_WORKSPACE": "日"}],
+)
+def test_a_malformed_header_is_not_shown(listen: Listen, environment: dict[str, Any]) -> None:
+    """A token or workspace that no header can hold is an error that names its variable and does not quote it."""
     server = listen()
-    with pytest.raises(StoreError, match="MLFLOW_TRACKING_TOKEN") as caught:
-        session_of(server.url, MLFLOW_TRACKING_TOKEN=f"{SECRET}\nsecond").get(RUN)
+    with pytest.raises(StoreError, match=next(iter(environment))) as caught:
+        session_of(server.url, **environment).get(RUN)
     assert SECRET not in "".join(traceback.format_exception(caught.value))
     assert not server.asked
 

@@ -26,8 +26,10 @@ def of_request(error: Exception, shown: str, timeout_seconds: float) -> StoreErr
     is_of_requests = isinstance(error, exceptions.RequestException)
     if isinstance(error, exceptions.InvalidHeader) or (isinstance(error, ValueError) and not is_of_requests):
         # Its message shows the header, which may be a token.
-        where = "MLFLOW_TRACKING_TOKEN, MLFLOW_WORKSPACE and the plugin that MLFLOW_TRACKING_AUTH names"
-        return StoreUnusableError(f"a header for {shown} is malformed; look at {where}")
+        return StoreUnusableError(
+            f"a header for {shown} is malformed: one line of Latin-1 characters is expected; look at"
+            " MLFLOW_TRACKING_TOKEN, MLFLOW_WORKSPACE and the plugin that MLFLOW_TRACKING_AUTH names"
+        )
     if isinstance(error, exceptions.SSLError):
         return _of_tls(error, shown)
     broken = (exceptions.ConnectionError, exceptions.Timeout)
