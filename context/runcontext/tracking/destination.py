@@ -16,6 +16,8 @@ _LOCAL_SCHEMES = ("", "file")
 _WORDS = ("databricks", "databricks-uc", "uc")
 """Words that name a place in MLflow, and no folder here either."""
 
+_OF_PATHS = "/\\:"
+
 
 def of(
     tracking_uri: str | os.PathLike[str] | None, settings: Settings, folder: str | None
@@ -78,7 +80,15 @@ def absolute(uri: str, folder: str | None) -> str:
     # SQLAlchemy, "Database URLs", SQLite: three slashes and a relative path, or four for one from the root.
     if scheme.partition("+")[0].lower() != "sqlite" or not rest or rest.startswith(("/", ":", "?", "file:")):
         return uri
-    return f"{scheme}:///{os.path.join(folder or os.sep, os.path.expanduser(rest))}"
+    from runcontext.tracking import uris
+
+    # The folder is a path; what follows it was written as a part of a URI.
+    first, slash, below = rest.partition("/")
+    home = os.path.expanduser(first)
+    if home != first:
+        return f"{scheme}:///{uris.encoded(home, _OF_PATHS)}{slash}{below}"
+    start = "" if os.path.isabs(rest) else os.path.join(folder or os.sep, "")
+    return f"{scheme}:///{uris.encoded(start, _OF_PATHS)}{rest}"
 
 
 def absolute_artifacts(uri: str, folder: str | None) -> str:

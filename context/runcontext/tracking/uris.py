@@ -23,6 +23,7 @@ DRIVERS = {"postgresql": "psycopg", "mysql": "pymysql", "mariadb": "pymysql", "m
 """Engine -> the driver, and its module, that is used where a URI names none; SQLite's is Python's own."""
 
 _MAX_PORT = 65_535
+_UNRESERVED = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
 
 
 def scheme_of(uri: str) -> str:
@@ -41,6 +42,24 @@ def scheme_of(uri: str) -> str:
     return engine if engine in SQL_ENGINES else scheme
 
 
+def encoded(text: str, kept: str = "") -> str:
+    """Percent-encode what is not to be read as a part of a URI, but for the characters ``kept`` (RFC 3986, section 2).
+
+    Bytes of a file's name that are no UTF-8, which Python holds as surrogates, are themselves again.
+    """
+    plain = _UNRESERVED.union(kept)
+    return "".join(
+        each if each in plain else "".join(f"%{byte:02X}" for byte in each.encode("utf-8", "surrogateescape"))
+        for each in text
+    )
+
+
+def database_part(uri: str) -> str | None:
+    """Give what a database's URI says between its host and its query, still encoded; None where it has no such part."""
+    _, slash, database = _place(uri).partition("?")[0].partition("/")
+    return database if slash else None
+
+
 def malformed(uri: str, scheme: str) -> str | None:
     """Say where a URI of a built-in ``scheme`` is malformed, without showing any of it; None where it is not.
 
@@ -54,7 +73,7 @@ def malformed(uri: str, scheme: str) -> str | None:
         return f"after {whole_scheme}: two slashes are expected"
     if scheme == "sqlite":
         return _malformed_file(rest.removeprefix("//"))
-    return _malformed_server(rest.removeprefix("//")) if scheme in ("http", "https") else _malformed_database(rest)
+    return _malformed_server(rest.removeprefix("//")) if scheme in ("http", "https") else _malformed_database(uri)
 
 
 def _malformed_server(rest: str) -> str | None:
@@ -66,12 +85,15 @@ def _malformed_server(rest: str) -> str | None:
     return _malformed_port(host)
 
 
-def _malformed_database(rest: str) -> str | None:
+def _place(uri: str) -> str:
     # A password may hold anything but an @, a user's name no /.
-    before, at, after = rest.removeprefix("//").partition("@")
-    place = after if at and "/" not in before.partition(":")[0] else before + at + after
-    authority, _, query = place.partition("?")
-    host, _, database = authority.partition("/")
+    before, at, after = uri.partition("://")[2].partition("@")
+    return after if at and "/" not in before.partition(":")[0] else before + at + after
+
+
+def _malformed_database(uri: str) -> str | None:
+    named, _, query = _place(uri).partition("?")
+    host, _, database = named.partition("/")
     problem = _malformed_port(host)
     keys = {each.partition("=")[0] for each in query.split("&")}
     if problem is None and not database and not NAMED_BY_QUERY & keys:

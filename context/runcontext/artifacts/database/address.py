@@ -12,14 +12,13 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError
+from sqlalchemy.exc import NoSuchModuleError
 
 from runcontext.errors import StoreError
 from runcontext.program import current_program
 from runcontext.tracking.sql import addresses
 from runcontext.tracking.sql.addresses import Address
-from runcontext.tracking.uris import NAMED_BY_QUERY
+from runcontext.tracking.uris import NAMED_BY_QUERY, database_part, encoded
 
 if TYPE_CHECKING:
     from sqlalchemy import URL
@@ -47,18 +46,16 @@ class DatabaseAddress:
         Raises:
             StoreError: it is no URL of a database, or does not say where the database ends.
         """
-        try:
-            url = make_url(artifact_uri)
-        except (ArgumentError, ValueError):
-            addresses.parsed(artifact_uri)
-            raise
-        name, root = _divided(url)
-        return cls(_address(url.set(database=name)), root.strip("/"), addresses.shown_url(url))
+        url = addresses.read(artifact_uri)
+        name, root = _divided(url, database_part(artifact_uri) or "")
+        url, root = url.set(database=name), root.strip("/")
+        shown = addresses.shown_url(url)
+        return cls(_address(url), root, addresses.below(shown, encoded(root, "/")) if root else shown)
 
 
 def _address(url: URL) -> Address:
     if url.get_backend_name() in addresses.DRIVERS:
-        return addresses.parsed(url.render_as_string(hide_password=False))
+        return addresses.address_of(url)
     try:
         url.get_dialect()
     except (NoSuchModuleError, ImportError):
@@ -70,14 +67,14 @@ def _address(url: URL) -> Address:
     return Address(url=url, given=url, shown=addresses.shown_url(url), file=None)
 
 
-def _divided(url: URL) -> tuple[str, str]:
-    path = url.database or ""
+def _divided(url: URL, path: str) -> tuple[str, str]:
+    """Give the database and the root that ``path`` names, still encoded: a database may have a slash in its name."""
     if url.get_backend_name() == "sqlite":
-        return _sqlite_file(path, url)
+        return _sqlite_file(addresses.decoded(path), url)
     if NAMED_BY_QUERY & url.query.keys():
-        return "", path
+        return "", addresses.decoded(path)
     name, _, root = path.lstrip("/").partition("/")
-    return name, root
+    return addresses.decoded(name), addresses.decoded(root)
 
 
 def _sqlite_file(path: str, url: URL) -> tuple[str, str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from urllib.parse import parse_qsl, quote, urlencode, urlsplit
+from urllib.parse import parse_qsl, quote, quote_plus, unquote, urlencode, urlsplit
 
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
@@ -53,11 +53,19 @@ def parsed(uri: str) -> Address:
     Raises:
         StoreError: it is malformed, which the message places, or names no database.
     """
-    dialect = uris.scheme_of(uri)
-    if dialect not in DRIVERS:
+    if uris.scheme_of(uri) not in DRIVERS:
         message = f"{redact_url(uri)!r} is no URI of a database; one of {', '.join(DRIVERS)} before :// is expected"
         raise StoreError(message)
-    url = _read(uri, dialect)
+    return address_of(read(uri))
+
+
+def address_of(url: URL) -> Address:
+    """Give the address of a database of one of ``DRIVERS``.
+
+    Raises:
+        StoreError: it names no database.
+    """
+    dialect = url.get_backend_name()
     shown = shown_url(url)
     file = _sqlite_file(url, shown) if dialect == "sqlite" else None
     if file is not None:
@@ -69,14 +77,23 @@ def parsed(uri: str) -> Address:
     return Address(url if has_driver else url.set(drivername=f"{dialect}+{DRIVERS[dialect]}"), url, shown, file)
 
 
-def _read(uri: str, dialect: str) -> URL:
-    problem = uris.malformed(uri, dialect)
+def read(uri: str) -> URL:
+    """Take a database URL of any engine apart, and decode it: what it names is the same with every SQLAlchemy.
+
+    Raises:
+        StoreError: it is malformed, which the message places.
+    """
+    dialect = uris.scheme_of(uri)
+    problem = uris.malformed(uri, dialect) if dialect in DRIVERS else None
     if problem is None:
         try:
             url = make_url(uri)
         except (ArgumentError, ValueError):
             problem = "it cannot be read"
         else:
+            # SQLAlchemy 2.0 leaves the database as it is written, and 2.1 decodes it.
+            database = uris.database_part(uri)
+            url = url if database is None else url.set(database=decoded(database))
             return url.set(drivername=url.drivername.lower())
     # Any part of it may be a password's: it is not shown.
     form = "" if uris.DATABASE_FORM in problem else f"; {uris.DATABASE_FORM} is expected"
@@ -84,16 +101,21 @@ def _read(uri: str, dialect: str) -> URL:
     raise StoreError(message)
 
 
+def decoded(part: str) -> str:
+    """Decode a part of a URI that ``uris.encoded`` has encoded."""
+    return unquote(part, errors="surrogateescape")
+
+
+def whole_url(url: URL) -> str:
+    """Give a database URL as a text with its credentials, of which ``read`` makes the same again."""
+    query = [f"{quote_plus(key)}={quote_plus(value)}" for key in url.query for value in _values(url, key)]
+    return _written(url, None if url.password is None else uris.encoded(str(url.password)), query)
+
+
 def shown_url(url: URL) -> str:
     """Give a database URL as it may be shown: without its password and what is secret in its query."""
-    plain = url.set(query={}).render_as_string(hide_password=True)
     query = [f"{key}={_shown_value(key, value)}" for key in url.query for value in _values(url, key)]
-    return redact_url("?".join((plain.replace(":***@", f":{MARK}@"), "&".join(query))) if query else plain)
-
-
-def artifact_url(url: URL, run_id: str) -> URL:
-    """Give the artifact URI of a run whose artifacts are in the database itself."""
-    return url.set(database=f"{url.database or ''}/{run_id}/artifacts")
+    return redact_url(_written(url, None if url.password is None else MARK, query))
 
 
 def below(uri: str, path: str) -> str:
@@ -123,6 +145,18 @@ def without_credentials(uri: str) -> str:
     stored = f"{parts.scheme}://{netloc}{parts.path}"
     stored += f"?{kept}" if kept else ""
     return redact_url(stored + f"#{parts.fragment}" if parts.fragment else stored)
+
+
+def _written(url: URL, password: str | None, query: list[str]) -> str:
+    # SQLAlchemy's own rendering leaves some characters as they are that cannot be read again, other ones each version.
+    user = "" if url.username is None else uris.encoded(url.username)
+    credentials = "" if url.username is None else f"{user}@" if password is None else f"{user}:{password}@"
+    host = f"[{url.host}]" if ":" in (url.host or "") else url.host or ""
+    port = "" if url.port is None else f":{url.port}"
+    # A server's database may have a slash in its name; behind it begins what is kept there.
+    kept = "/:" if url.get_backend_name() == "sqlite" else ":"
+    database = "" if url.database is None else f"/{uris.encoded(url.database, kept)}"
+    return f"{url.drivername}://{credentials}{host}{port}{database}" + (f"?{'&'.join(query)}" if query else "")
 
 
 def _is_secret(key: str) -> bool:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import create_engine, event, exc
 
 from runcontext.errors import StoreError, StoreUnavailableError
-from runcontext.tracking.sql.addresses import DRIVERS
+from runcontext.tracking.sql.addresses import DRIVERS, below
 from runcontext.tracking.sql.problems import WRITABLE_FOLDER, missing_driver, reported
 
 if TYPE_CHECKING:
@@ -141,8 +141,8 @@ def check_is_file(address: Address) -> None:
         StoreError: there is one; the message says what to do.
     """
     if address.file is not None and os.path.isdir(address.file):
-        example = os.path.join(address.file, "runs.db")
-        message = f"{address.shown} is a folder; a file is expected: sqlite:///{example} names one in it"
+        example = below(address.shown, "runs.db")
+        message = f"{address.shown} is a folder; a file is expected: {example} names one in it"
         raise StoreError(message)
 
 

@@ -122,7 +122,7 @@ class SqlStore:
 
         stored = run.artifact_uri or self._stored_artifact_uri(run.run_id)
         uri = self._usable(run.run_id, stored, None)
-        return open_repository(uri, tracking_uri=self._address.given.render_as_string(hide_password=False))
+        return open_repository(uri, tracking_uri=addresses.whole_url(self._address.given))
 
     def close(self) -> None:
         """Let go of connections; the next use opens one again."""
@@ -196,7 +196,7 @@ class SqlStore:
     def _usable(self, run_id: str, stored: str | None, wanted: str | None) -> str:
         """Give the artifact URI that can be used, with the credentials that are not stored and not shown."""
         if stored in {None, IN_DATABASE, self._shown_artifact_uri(run_id, IN_DATABASE)}:
-            return addresses.artifact_url(self._address.given, run_id).render_as_string(hide_password=False)
+            return _artifact_uri(addresses.whole_url(self._address.given), run_id)
         for root in (wanted, current_settings().artifact_uri):
             if root and addresses.without_credentials(_artifact_uri(root, run_id)) == stored:
                 return _artifact_uri(root, run_id)
@@ -204,7 +204,7 @@ class SqlStore:
 
     def _shown_artifact_uri(self, run_id: str, stored: str | None) -> str:
         if stored in {None, IN_DATABASE}:
-            return addresses.shown_url(addresses.artifact_url(self._address.given, run_id))
+            return _artifact_uri(addresses.shown_url(self._address.given), run_id)
         return str(stored)
 
     @property
