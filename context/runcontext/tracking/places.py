@@ -114,7 +114,10 @@ def _problem_of_built_in(uri: str, scheme: str) -> str | None:
     problem = uris.malformed(uri, scheme)
     if problem is None and scheme in uris.SQL_ENGINES:
         problem = _missing(uri, scheme)
-    return None if problem is None else f"{_shown(uri)}: {problem}"
+    if problem is None:
+        return None
+    shown = f"a {scheme} URI" if problem == uris.STRAY_AT else _shown(uri)
+    return f"{shown}: {problem}"
 
 
 def _missing(uri: str, scheme: str) -> str | None:

@@ -22,6 +22,9 @@ DATABASE_FORM = "DIALECT://USER@HOST:PORT/DATABASE"
 DRIVERS = {"postgresql": "psycopg", "mysql": "pymysql", "mariadb": "pymysql", "mssql": "pyodbc"}
 """Engine -> the driver, and its module, that is used where a URI names none; SQLite's is Python's own."""
 
+STRAY_AT = "an @ in a user's name, a password or a database's name is %40"
+"""What is wrong with a database's URI in which a password may reach into any part: none of it can be shown."""
+
 _MAX_PORT = 65_535
 _UNRESERVED = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
 
@@ -93,6 +96,8 @@ def _place(uri: str) -> str:
 
 def _malformed_database(uri: str) -> str | None:
     named, _, query = _place(uri).partition("?")
+    if "@" in named:
+        return STRAY_AT
     host, _, database = named.partition("/")
     problem = _malformed_port(host)
     keys = {each.partition("=")[0] for each in query.split("&")}
