@@ -208,7 +208,7 @@ def test_a_folder_that_cannot_be_written(file: str) -> None:
         ("sqlite://runs.db", "three slashes are expected"),
         ("sqlite://", "names no file"),
         ("sqlite:///:memory:", "in memory"),
-        ("sqlite:///file:runs.db?uri=true", "names no file by its path"),
+        ("sqlite:///file:runs.db?uri=true", "names no file by its path; sqlite:///FILE is expected"),
         (f"oracle://u:{_SECRET}@host/runs", "is no URI of a database; one of sqlite, postgresql"),
         (f"postgresql+none://u:{_SECRET}@host/runs", "leave +none out of the URI to use psycopg"),
         (f"mysql+mysqldb://u:{_SECRET}@host/runs", "leave +mysqldb out of the URI to use pymysql"),
@@ -219,6 +219,29 @@ def test_a_malformed_uri(uri: str, says: str) -> None:
     with pytest.raises(StoreError) as caught:
         SqlStore(uri)
     assert says in str(caught.value)
+    assert _SECRET not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("uri", "option"),
+    [
+        ("sqlite:////tmp/runs.db?timeout=abc", "timeout"),
+        ("sqlite:////tmp/runs.db?foo=1", "foo"),
+        ("sqlite:////tmp/runs.db?mode=rwc&uri=true", "mode"),
+        (f"mysql://u:{_SECRET}@127.0.0.1:1/runs?foo=1", "foo"),
+        (f"mysql://u:{_SECRET}@127.0.0.1:1/runs?connect_timeout=abc", "connect_timeout"),
+        (f"mysql://u:{_SECRET}@127.0.0.1:1/runs?read_timeout=-1&local_infile=1", "read_timeout"),
+        (f"postgresql://u:{_SECRET}@127.0.0.1:1/runs?foo=1", "foo"),
+        (f"postgresql://u:{_SECRET}@127.0.0.1:1/runs?application_name=x&connect_timeout=abc", "connect_timeout"),
+        (f"postgresql://u:{_SECRET}@127.0.0.1:1/runs?keepalives=abc", "keepalives"),
+    ],
+)
+def test_an_option_that_no_driver_takes(uri: str, option: str) -> None:
+    """What follows the ? is named as what is wrong, and is not tried again."""
+    with pytest.raises(StoreError) as caught, opened(uri) as store:
+        store.search_runs(Query())
+    assert not isinstance(caught.value, StoreUnavailableError)
+    assert f"the part after ? is wrong, at {option}:" in str(caught.value) or f"and not {option};" in str(caught.value)
     assert _SECRET not in str(caught.value)
 
 

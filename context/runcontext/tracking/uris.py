@@ -25,6 +25,7 @@ DRIVERS = {"postgresql": "psycopg", "mysql": "pymysql", "mariadb": "pymysql", "m
 STRAY_AT = "an @ in a user's name, a password or a database's name is %40"
 """What is wrong with a database's URI in which a password may reach into any part: none of it can be shown."""
 
+_SQLITE_OPTIONS = frozenset(("timeout",))
 _MAX_PORT = 65_535
 _UNRESERVED = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
 
@@ -75,7 +76,7 @@ def malformed(uri: str, scheme: str) -> str | None:
     if not rest.startswith("//"):
         return f"after {whole_scheme}: two slashes are expected"
     if scheme == "sqlite":
-        return _malformed_file(rest.removeprefix("//"))
+        return _malformed_file(rest.removeprefix("//"), whole_scheme.lower().partition("+")[2])
     return _malformed_server(rest.removeprefix("//")) if scheme in ("http", "https") else _malformed_database(uri)
 
 
@@ -106,12 +107,17 @@ def _malformed_database(uri: str) -> str | None:
     return problem
 
 
-def _malformed_file(rest: str) -> str | None:
-    path = rest.partition("?")[0]
+def _malformed_file(rest: str, driver: str) -> str | None:
+    path, _, query = rest.partition("?")
     if path and not path.startswith("/"):
         return "three slashes are expected before a relative path, four before an absolute one"
     if path in ("", "/", "/:memory:"):
         return "it names no file; a database in memory is gone with the process"
+    if path.startswith("/file:"):
+        return "it names no file by its path"
+    wrong = {each.partition("=")[0] for each in query.split("&") if each} - _SQLITE_OPTIONS
+    if wrong and driver in ("", "pysqlite"):
+        return f"after ? SQLite takes timeout, and not {min(wrong)}; a ? in a file's name is %3F"
     return None
 
 

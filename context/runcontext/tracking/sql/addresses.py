@@ -96,7 +96,8 @@ def read(uri: str) -> URL:
             url = url if database is None else url.set(database=decoded(database))
             return url.set(drivername=url.drivername.lower())
     # Any part of it may be a password's: it is not shown.
-    form = "" if uris.DATABASE_FORM in problem else f"; {uris.DATABASE_FORM} is expected"
+    expected = "sqlite:///FILE" if dialect == "sqlite" else uris.DATABASE_FORM
+    form = "" if expected in problem else f"; {expected} is expected"
     message = f"the {dialect} URI is malformed: {problem}{form}, with special characters percent-encoded"
     raise StoreError(message)
 

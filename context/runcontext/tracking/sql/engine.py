@@ -9,6 +9,7 @@ that begin side by side deadlock.
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import time
 import weakref
@@ -18,10 +19,16 @@ from sqlalchemy import create_engine, event, exc
 
 from runcontext.errors import StoreError, StoreUnavailableError
 from runcontext.tracking.sql.addresses import DRIVERS, below
-from runcontext.tracking.sql.problems import WRITABLE_FOLDER, missing_driver, reported
+from runcontext.tracking.sql.problems import (
+    WRITABLE_FOLDER,
+    is_about_options,
+    missing_driver,
+    reported,
+    wrong_options,
+)
 
 if TYPE_CHECKING:
-    from sqlalchemy.engine import Connection, Engine
+    from sqlalchemy.engine import Connection, Dialect, Engine
 
     from runcontext.tracking.sql.addresses import Address
 
@@ -77,12 +84,10 @@ def open_engine(address: Address) -> Engine:
     """Give an engine for a database, with nothing connected yet; several threads, and forked processes, may use it.
 
     Raises:
-        StoreError: the database's driver is not installed.
+        StoreError: the database's driver is not installed, or does not understand an option of the URI.
     """
-    driver = address.url.get_driver_name()
-    given = set(address.url.query)
     options: dict[str, Any] = {
-        "connect_args": {key: value for key, value in _ARGUMENTS.get(driver, {}).items() if key not in given},
+        "connect_args": _arguments(address),
         "hide_parameters": True,
         "pool_size": 1,
         "max_overflow": 4,
@@ -97,11 +102,20 @@ def open_engine(address: Address) -> Engine:
         engine = create_engine(address.url, **options)
     except (ImportError, exc.NoSuchModuleError) as error:
         raise missing_driver(address, error) from None
+    except (TypeError, ValueError) as error:
+        raise wrong_options(address, error) from None
     _engines.add(engine)
+    event.listen(engine, "do_connect", functools.partial(_connect, address))
     if address.file is not None:
         event.listen(engine, "connect", _leave_transactions_to_us)
         event.listen(engine, "begin", _begin)
     return engine
+
+
+def _arguments(address: Address) -> dict[str, Any]:
+    driver = address.url.get_driver_name()
+    given = address.url.query
+    return {key: value for key, value in _ARGUMENTS.get(driver, {}).items() if key not in given}
 
 
 def writing(engine: Engine) -> Engine:
@@ -193,6 +207,19 @@ def _leave_connections_to_parent() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=_close_files, after_in_child=_leave_connections_to_parent)
+
+
+def _connect(address: Address, dialect: Dialect, _: Any, arguments: Any, options: dict[str, Any]) -> Any:
+    try:
+        connection: Any = dialect.connect(*arguments, **options)
+    except dialect.loaded_dbapi.Error as error:
+        if is_about_options(error):
+            raise wrong_options(address, error) from None
+        raise
+    except (TypeError, ValueError, AttributeError, LookupError) as error:
+        # Drivers check little of what they are given.
+        raise wrong_options(address, error) from None
+    return connection
 
 
 def _leave_transactions_to_us(connection: Any, _: Any) -> None:

@@ -35,6 +35,9 @@ class _Family:
 WRITABLE_FOLDER = "check that its folder is there and can be written"
 """What to do where SQLite's file can be neither opened nor made."""
 
+_OPTION_WORDS = ("invalid connection option", "for connection option", "bad value for", "invalid dsn")
+"""What PostgreSQL's drivers say of a parameter; only some of it is a ProgrammingError."""
+
 _CONNECTION_NUMBERS = (2002, 2003, 2006, 2012, 2013, 2014, 2026, 2055)
 """MySQL's client has one of these for whatever went wrong with a connection; the text says more."""
 
@@ -123,6 +126,22 @@ def reported(shown: str) -> Iterator[None]:
         # PyMySQL asks in this way for the package `cryptography`, and the operating system for a folder's permission.
         message = f"{shown} cannot be used: {_line(error)}"
         raise StoreUnusableError(message) from None
+
+
+def is_about_options(error: BaseException) -> bool:
+    """Say whether a driver that was to connect has not understood what it was given (PEP 249: ProgrammingError)."""
+    text = str(error).lower()
+    is_meant = type(error).__name__ == "ProgrammingError" or any(words in text for words in _OPTION_WORDS)
+    return is_meant and _codes(error) == (None, None)
+
+
+def wrong_options(address: Address, error: BaseException) -> StoreError:
+    """Give the error for what a driver does not understand: what follows the ? of the URI goes to it."""
+    line = _line(error)
+    options = address.url.query
+    named = [key for key, value in options.items() if repr(value) in line or key in line] or list(options)
+    where = f"the part after ? is wrong, at {' or '.join(named)}: " if named else ""
+    return StoreError(f"{address.shown} cannot be used: {where}{line}")
 
 
 def missing_driver(address: Address, error: BaseException) -> StoreError:
