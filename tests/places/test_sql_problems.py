@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import sqlite3
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from sqlalchemy import text
@@ -20,7 +22,11 @@ from runcontext.errors import StoreError, StoreUnavailableError, StoreUnusableEr
 from runcontext.tracking.sql import SqlStore
 from runcontext.tracking.store import Query
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 _SECRET = "hunter2-Zx"  # noqa: S105 - what no message may hold
+_EVERY_TEXT = "é € 日本 \N{GRINNING FACE}"
 _SERVERS = ("postgresql", "mariadb")
 
 
@@ -60,6 +66,43 @@ def test_an_unknown_user(url: str) -> None:
     """It is said in the same way."""
     error = _problem(_changed(url, username="nobody-here", password=_SECRET))
     assert "check the user name and the password" in str(error)
+
+
+@pytest.mark.parametrize("encoding", ["SQL_ASCII", "UTF8"])
+@pytest.mark.parametrize("option", ["", "?client_encoding=latin1"])
+def test_every_character_is_kept(postgresql_url: str, encoding: str, option: str) -> None:
+    """Whatever the URI says of its encoding, and where the server takes bytes as they are."""
+    with _encoded(postgresql_url, encoding) as uri, opened(uri + option) as store:
+        store.create_run(new_run(1, run_name=_EVERY_TEXT))
+        assert store.get_run(f"{1:032x}").run_name == _EVERY_TEXT
+
+
+def test_every_character_is_kept_by_mysqls_driver(mariadb_url: str) -> None:
+    """Whatever the URI says of its encoding."""
+    with opened(f"{mariadb_url}?charset=latin1") as store:
+        store.create_run(new_run(1, run_name=_EVERY_TEXT))
+        assert store.get_run(f"{1:032x}").run_name == _EVERY_TEXT
+
+
+def test_a_database_of_another_encoding(postgresql_url: str) -> None:
+    """It is refused before a text is lost in it."""
+    with _encoded(postgresql_url, "LATIN1") as uri:
+        error = _problem(uri)
+    assert "has the encoding LATIN1, in which texts are lost: create it with ENCODING UTF8" in str(error)
+    assert not isinstance(error, StoreUnavailableError)
+
+
+@contextlib.contextmanager
+def _encoded(url: str, encoding: str) -> Iterator[str]:
+    """Give the URL of a database of this encoding, on the same server."""
+    name = f"{make_url(url).database}_{encoding.lower()}"
+    with connected(url) as connection:
+        outside = connection.execution_options(isolation_level="AUTOCOMMIT")
+        outside.execute(
+            text(f"CREATE DATABASE {name} ENCODING '{encoding}' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0")
+        )
+        yield _changed(url, database=name)
+        outside.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
 
 
 def test_an_unknown_database(url: str) -> None:

@@ -76,6 +76,15 @@ _ARGUMENTS: dict[str, dict[str, Any]] = {
     "pyodbc": {"timeout": _CONNECT_SECONDS},
 }
 
+_TEXTS: dict[str, dict[str, Any]] = {"psycopg": {"client_encoding": "utf8"}, "pymysql": {"charset": "utf8mb4"}}
+"""Whatever the URI or the server says, runs have every character; the server's own encoding is its own affair."""
+
+_ENCODINGS = ("UTF8", "SQL_ASCII")
+"""PostgreSQL's that keep every character; the second takes all bytes as they are."""
+
+_INFORMED = ("psycopg", "psycopg2")
+"""PostgreSQL's drivers that tell what a server said of itself when they connected."""
+
 _engines: weakref.WeakSet[Engine] = weakref.WeakSet()
 _inherited: list[Any] = []
 
@@ -115,7 +124,11 @@ def open_engine(address: Address) -> Engine:
 def _arguments(address: Address) -> dict[str, Any]:
     driver = address.url.get_driver_name()
     given = address.url.query
-    return {key: value for key, value in _ARGUMENTS.get(driver, {}).items() if key not in given}
+    arguments = {key: value for key, value in _ARGUMENTS.get(driver, {}).items() if key not in given}
+    if driver == "pymysql" and address.url.password is not None:
+        # Of a text it would take Latin-1.
+        arguments["password"] = str(address.url.password).encode()
+    return arguments | _TEXTS.get(driver, {})
 
 
 def writing(engine: Engine) -> Engine:
@@ -219,6 +232,11 @@ def _connect(address: Address, dialect: Dialect, _: Any, arguments: Any, options
     except (TypeError, ValueError, AttributeError, LookupError) as error:
         # Drivers check little of what they are given.
         raise wrong_options(address, error) from None
+    encoding = connection.info.parameter_status("server_encoding") if dialect.driver in _INFORMED else None
+    if encoding is not None and encoding not in _ENCODINGS:
+        connection.close()
+        message = f"{address.shown} has the encoding {encoding}, in which texts are lost: create it with ENCODING UTF8"
+        raise StoreError(message)
     return connection
 
 
