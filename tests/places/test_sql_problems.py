@@ -141,6 +141,15 @@ def test_a_server_that_is_not_there(url: str) -> None:
     assert "cannot be used now" in str(error)
 
 
+@pytest.mark.parametrize("word", ["certificate", "malformed", "no-password-supplied", "ssl"])
+@pytest.mark.parametrize("scheme", ["postgresql", "mysql"])
+def test_a_host_that_is_called_like_a_problem(scheme: str, word: str) -> None:
+    """One that is not known may be known later, whatever its name and its user's."""
+    error = _problem(f"{scheme}://{word}:{_SECRET}@{word}.invalid/{word}")
+    assert isinstance(error, StoreUnavailableError)
+    assert f"{word}.invalid" in str(error)
+
+
 @pytest.mark.parametrize("scheme", ["postgresql", "mysql"])
 def test_a_server_that_never_answers(scheme: str) -> None:
     """One that accepts and says nothing is given up after the time that the URI says, and may go right later."""

@@ -8,6 +8,7 @@ ODBC. SQLite's driver has only texts, and so has PostgreSQL's while a connection
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -30,6 +31,7 @@ class _Family:
     texts: tuple[str, ...]
     sqlstates: tuple[str, ...] = ()
     numbers: tuple[int, ...] = ()
+    is_sqlites: bool = False
 
 
 WRITABLE_FOLDER = "check that its folder is there and can be written"
@@ -72,8 +74,12 @@ _FAMILIES = (
         ("certificate", "ssl:", "ssl error", "does not support ssl", "sslmode"),
         numbers=(2026,),
     ),
-    _Family("name a SQLite database, or a file that is not there yet", ("file is not a database", "malformed")),
-    _Family(WRITABLE_FOLDER, ("unable to open database file",)),
+    _Family(
+        "name a SQLite database, or a file that is not there yet",
+        ("file is not a database", "malformed"),
+        is_sqlites=True,
+    ),
+    _Family(WRITABLE_FOLDER, ("unable to open database file",), is_sqlites=True),
     _Family(
         None,
         (
@@ -104,6 +110,7 @@ _FAMILIES = (
         ),
     ),
 )
+_NAMES = re.compile(r"""(?<!\w)(['"]).*?\1""", re.DOTALL)
 _MOST_CHARACTERS = 400
 _SQLSTATE_CHARACTERS = 5
 
@@ -172,10 +179,13 @@ def _raise(shown: str, error: BaseException, *, is_lost: bool) -> NoReturn:
 
 def _family_of(error: BaseException) -> _Family | None:
     state, number = _codes(error)
-    text = " ".join(str(error).lower().split())
+    # A host, a user or a database may be called like any problem; what is quoted is a name.
+    text = " ".join(_NAMES.sub(r"\1\1", _words(error)).lower().split())
     # With a code of the server's its text may quote anything, a metric's name too.
     is_text_telling = state is None and (number is None or number in _CONNECTION_NUMBERS)
     for each in _FAMILIES:
+        if each.is_sqlites and not _is_sqlites(error):
+            continue
         is_coded = (state is not None and state.startswith(each.sqlstates or ("-",))) or number in each.numbers
         if is_coded or (is_text_telling and any(words in text for words in each.texts)):
             return each
@@ -193,14 +203,17 @@ def _codes(error: Any) -> tuple[str | None, int | None]:
 
 def _is_about_the_connection(error: BaseException) -> bool:
     # PEP 249: what is not under the programmer's control; SQLite's driver raises it for a missing table as well.
-    return (
-        type(error).__name__ == "OperationalError"
-        and not type(error).__module__.startswith("sqlite3")
-        and _codes(error) == (None, None)
-    )
+    return type(error).__name__ == "OperationalError" and not _is_sqlites(error) and _codes(error) == (None, None)
+
+
+def _is_sqlites(error: BaseException) -> bool:
+    return type(error).__module__.startswith("sqlite3")
 
 
 def _line(error: BaseException) -> str:
+    return redact_text(" ".join(_words(error).split())[:_MOST_CHARACTERS]) or type(error).__name__
+
+
+def _words(error: BaseException) -> str:
     last = error.args[-1] if len(error.args) > 1 else None
-    words = last if isinstance(last, str) else str(error)
-    return redact_text(" ".join(words.split())[:_MOST_CHARACTERS]) or type(error).__name__
+    return last if isinstance(last, str) else str(error)
