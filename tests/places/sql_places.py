@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     import pytest
     from sqlalchemy import Connection
 
+    from runcontext.artifacts.repository import ArtifactRepository
+    from runcontext.tracking.store import StoredRun
+
 ENGINES = ("sqlite", "postgresql", "mariadb")
 
 
@@ -33,6 +36,16 @@ def opened(uri: str) -> Iterator[SqlStore]:
         yield store
     finally:
         store.close()
+
+
+@contextlib.contextmanager
+def artifacts_of(store: SqlStore, run: StoredRun) -> Iterator[ArtifactRepository]:
+    """Give the repository of a run's artifacts, which is closed in the end."""
+    repository = store.artifacts(run)
+    try:
+        yield repository
+    finally:
+        repository.close()
 
 
 @contextlib.contextmanager

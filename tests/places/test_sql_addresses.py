@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from sqlalchemy import URL, text
 from sqlalchemy.engine import make_url
-from tests.places.sql_places import connected, new_run, opened
+from tests.places.sql_places import artifacts_of, connected, new_run, opened
 
 from runcontext.artifacts.database.address import DatabaseAddress
 from runcontext.tracking import destination
@@ -31,8 +31,9 @@ def test_a_relative_file_is_in_the_working_folder_whatever_that_is_called(tmp_pa
     (tmp_path / "a.txt").write_text("whole")
     with opened(uri) as store:
         run = store.create_run(new_run(1))
-        store.artifacts(run).upload_file(str(tmp_path / "a.txt"), "a.txt")
-        assert [each.path for each in store.artifacts(run).list_artifacts()] == ["a.txt"]
+        with artifacts_of(store, run) as repository:
+            repository.upload_file(str(tmp_path / "a.txt"), "a.txt")
+            assert [each.path for each in repository.list_artifacts()] == ["a.txt"]
         assert store.get_run(run.run_id).artifact_uri.startswith(store.uri.partition("?")[0])
     assert {each.removesuffix("-wal").removesuffix("-shm") for each in os.listdir(folder)} == {"my runs.db"}
     assert set(os.listdir(tmp_path)) == {"a.txt", os.path.basename(folder)}
@@ -91,7 +92,8 @@ def test_a_password_of_any_characters(mariadb_url: str, tmp_path: Path) -> None:
         uri = addresses.whole_url(make_url(mariadb_url).set(username=name, password=_ODD))
         with opened(uri) as store:
             run = store.create_run(new_run(1))
-            store.artifacts(run).upload_file(str(tmp_path / "a.txt"), "a.txt")
-            assert [each.path for each in store.artifacts(run).list_artifacts()] == ["a.txt"]
+            with artifacts_of(store, run) as repository:
+                repository.upload_file(str(tmp_path / "a.txt"), "a.txt")
+                assert [each.path for each in repository.list_artifacts()] == ["a.txt"]
         connection.execute(text(f"DROP USER {name}@'%'"))
         connection.commit()

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 from sqlalchemy import text
 from sqlalchemy.engine import make_url
-from tests.places.sql_places import batch, connected, new_run, opened
+from tests.places.sql_places import artifacts_of, batch, connected, new_run, opened
 
 from runcontext.artifacts.database import DatabaseRepository
 from runcontext.errors import StoreError, StoreUnavailableError, StoreUnusableError
@@ -130,6 +130,40 @@ def test_a_user_who_may_do_nothing(url: str) -> None:
         connection.commit()
     assert _SECRET not in str(caught.value)
     assert not isinstance(caught.value, StoreUnavailableError)
+
+
+def test_a_user_who_may_do_what_is_said(url: str, tmp_path: Path) -> None:
+    """That is enough for runs and their artifacts in tables that are there; without one of it, it is named."""
+    file = tmp_path / "a.txt"
+    file.write_text("whole")
+    with opened(url) as store, artifacts_of(store, store.create_run(new_run(1))) as repository:
+        repository.upload_file(str(file), "a.txt")
+    with connected(url) as connection:
+        is_postgresql = connection.dialect.name == "postgresql"
+        name, database = f"enough_{os.getpid()}", make_url(url).database
+        user, tables = (name, "ALL TABLES IN SCHEMA public") if is_postgresql else (f"{name}@'%'", f"`{database}`.*")
+        password = f"PASSWORD '{_SECRET}'" if is_postgresql else f"IDENTIFIED BY '{_SECRET}'"
+        connection.execute(text(f"CREATE USER {user} {password}"))
+        connection.execute(text(f"GRANT SELECT, INSERT, UPDATE ON {tables} TO {user}"))
+        connection.commit()
+        with opened(_changed(url, username=name, password=_SECRET)) as store:
+            if is_postgresql:
+                with pytest.raises(StoreError, match="USAGE ON ALL SEQUENCES"):
+                    store.create_run(new_run(2, experiment_name="another"))
+                connection.execute(text(f"GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO {user}"))
+                connection.commit()
+            run = store.create_run(new_run(2, experiment_name="another"))
+            store.log_batch(run, batch(params={"p": "1"}, metrics={"m": 1.0}))
+            with artifacts_of(store, run) as repository, pytest.raises(StoreError, match="DELETE"):
+                repository.upload_file(str(file), "a.txt")
+            connection.execute(text(f"GRANT DELETE ON {tables} TO {user}"))
+            connection.commit()
+            with artifacts_of(store, run) as repository:
+                repository.upload_file(str(file), "a.txt")
+        if is_postgresql:
+            connection.execute(text(f"DROP OWNED BY {name}"))
+        connection.execute(text(f"DROP USER {user}"))
+        connection.commit()
 
 
 def test_a_server_that_is_not_there(url: str) -> None:

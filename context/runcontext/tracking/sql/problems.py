@@ -64,7 +64,8 @@ _FAMILIES = (
         numbers=(1049,),
     ),
     _Family(
-        "grant the user what runs need: SELECT, INSERT and UPDATE, and CREATE for the first run",
+        "grant the user what runs need: SELECT, INSERT, UPDATE and DELETE ON ALL TABLES, on PostgreSQL USAGE ON ALL"
+        " SEQUENCES too, and CREATE for the first run",
         ("permission denied", "permission was denied", "readonly database", "not authorized"),
         sqlstates=("42501",),
         numbers=(1044, 1142, 1143, 1227, 1370),
