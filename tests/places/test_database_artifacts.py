@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from sqlalchemy import create_engine, func, insert, select, update
+from sqlalchemy import create_engine, event, func, insert, select, update
 from sqlalchemy.dialects import mssql, mysql, registry
 from sqlalchemy.schema import CreateTable
 from tests.places.servers_sql import PASSWORD
@@ -223,13 +223,57 @@ def test_what_a_killed_upload_left_is_removed_a_day_later(
 
     repository.download_file("a.bin", str(tmp_path / "target"))
     assert (tmp_path / "target").read_bytes() == b"old"
-    with engine.begin() as connection:
-        a_day_ago = LEFTOVERS.c.touched_time - 86_400_001
-        assert connection.execute(update(LEFTOVERS).values(touched_time=a_day_ago)).rowcount == 1
+    touch(engine, -86_400_001)
     later = DatabaseRepository(f"{database}/other/artifacts")
     later.upload_file(write(tmp_path / "new", b"new"), "b.bin")
     later.close()
     assert counts(engine) == (2, 2, 0)
+
+
+@pytest.mark.parametrize("piece", [1, 3])
+def test_an_upload_that_was_taken_for_a_killed_one_is_no_artifact(
+    database: str, engine: Engine, repository: DatabaseRepository, tmp_path: Path, piece: int
+) -> None:
+    """One that stood still for a day, at any of its pieces, and was removed is an error, and leaves the old file."""
+    repository.upload_file(write(tmp_path / "old", b"old"), "a.bin")
+    told: list[int] = []
+
+    def stand_still_for_a_day(sent: int) -> None:
+        told.append(sent)
+        if len(told) == piece:
+            touch(engine, -86_400_001)
+            other = DatabaseRepository(f"{database}/other/artifacts")
+            other.upload_file(str(tmp_path / "old"), "b.bin")
+            other.close()
+
+    with pytest.raises(StoreUnavailableError, match=r"a\.bin of .* was not kept: .* upload it again"):
+        repository.upload_file(write(tmp_path / "new", bytes(3_000)), "a.bin", on_bytes=stand_still_for_a_day)
+    assert len(told) == piece
+    repository.download_file("a.bin", str(tmp_path / "target"))
+    assert (tmp_path / "target").read_bytes() == b"old"
+    assert counts(engine) == (2, 2, 0)
+
+
+def test_an_upload_that_goes_on_is_left_alone(
+    database: str, engine: Engine, repository: DatabaseRepository, tmp_path: Path
+) -> None:
+    """Between the look for what is old and its removal an upload may write another piece: all of it is there then."""
+    repository.upload_file(write(tmp_path / "old", b"old"), "a.bin")
+
+    def go_on(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        if statement.startswith("SELECT") and "touched_time <" in statement:
+            touch(engine, +86_400_001)
+
+    def stand_still_for_a_day(_sent: int) -> None:
+        touch(engine, -86_400_001)
+        other = DatabaseRepository(f"{database}/other/artifacts")
+        event.listen(other._database._engine, "after_cursor_execute", go_on)
+        other.upload_file(str(tmp_path / "old"), "b.bin")
+        other.close()
+
+    repository.upload_file(write(tmp_path / "new", bytes(2_500)), "a.bin", on_bytes=stand_still_for_a_day)
+    repository.download_file("a.bin", str(tmp_path / "target"))
+    assert (tmp_path / "target").read_bytes() == bytes(2_500)
 
 
 @pytest.mark.parametrize("damage", ["change", "remove"])
@@ -397,6 +441,13 @@ def start(source: str, *arguments: str) -> subprocess.Popen[bytes]:
     """Start a program, which the test ends or waits for."""
     command = [sys.executable, "-c", textwrap.dedent(source), *arguments]
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+
+def touch(engine: Engine, milliseconds: int) -> None:
+    """Make the one leftover that there is newer by so much."""
+    with engine.begin() as connection:
+        touched = LEFTOVERS.c.touched_time + milliseconds
+        assert connection.execute(update(LEFTOVERS).values(touched_time=touched)).rowcount == 1
 
 
 def counts(engine: Engine) -> tuple[int, ...]:

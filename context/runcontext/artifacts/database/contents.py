@@ -7,7 +7,7 @@ import hashlib
 import time
 import uuid
 from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 from sqlalchemy import delete, func, insert, select, update
 
@@ -17,7 +17,7 @@ from runcontext.errors import StoreError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from sqlalchemy import Connection
+    from sqlalchemy import ColumnElement, Connection, CursorResult
 
     from runcontext.artifacts.database.connections import Database
 
@@ -27,6 +27,7 @@ CHUNK_BYTES = 1_048_576
 _CHUNKS_A_DELETION = 64
 _LEFTOVER_MILLISECONDS = 86_400_000
 _MOST_LEFTOVERS = 16
+_GIVEN_UP = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +43,17 @@ class PieceMissingError(Exception):
     """A piece is not there: the content was let go of while it was read, or it is damaged."""
 
 
+class GivenUpError(Exception):
+    """Somebody else has taken an upload for one of a killed process: pieces of it are gone."""
+
+
 class Contents:
     """All bytes that a database keeps for artifacts.
 
     A content is noted as a leftover from its first piece until an artifact has it, and again from the moment that none
     has it any more until its last piece is gone: what a killed process leaves can be told, and removed a day later.
+    Before its first piece is removed it is marked as given up, which is for good: an upload that only stood still, or
+    whose machine has another time, notices it and is no artifact.
     """
 
     def __init__(self, database: Database, chunk_bytes: int = CHUNK_BYTES) -> None:
@@ -55,7 +62,11 @@ class Contents:
         self._chunk_bytes = chunk_bytes
 
     def send(self, file: IO[bytes], on_bytes: Callable[[int], None]) -> Content:
-        """Write what a file holds from here on, one piece in memory at a time; ``on_bytes`` is told of each."""
+        """Write what a file holds from here on, one piece in memory at a time; ``on_bytes`` is told of each.
+
+        Raises:
+            GivenUpError: pieces of it were removed meanwhile.
+        """
         content_id, digest, size_bytes = uuid.uuid4().hex, hashlib.sha256(), 0
         with self._database.writing() as connection:
             let_go(connection, content_id)
@@ -109,13 +120,21 @@ class Contents:
         with self._database.reading() as connection:
             found = connection.scalars(oldest).all()
         for content_id in found:
-            self.discard(content_id)
+            if self._give_up(content_id, is_old):
+                self.discard(content_id)
+
+    def _give_up(self, content_id: str, is_old: ColumnElement[bool]) -> bool:
+        """Mark a leftover that still is an old one; False where it is none any more, or cannot be marked now."""
+        marked = update(LEFTOVERS).where(LEFTOVERS.c.content_id == content_id, is_old).values(touched_time=_GIVEN_UP)
+        with contextlib.suppress(StoreError), self._database.writing() as connection:
+            return connection.execute(marked).rowcount > 0
+        return False
 
     def _discard_some(self, content_id: str) -> bool:
         with self._database.writing() as connection:
             last = connection.scalar(select(func.max(CHUNKS.c.number)).where(CHUNKS.c.content_id == content_id))
             if last is None:
-                claim(connection, content_id)
+                connection.execute(delete(LEFTOVERS).where(LEFTOVERS.c.content_id == content_id))
                 return False
             pieces = (CHUNKS.c.content_id == content_id, CHUNKS.c.number > last - _CHUNKS_A_DELETION)
             connection.execute(delete(CHUNKS).where(*pieces))
@@ -123,8 +142,12 @@ class Contents:
 
 
 def claim(connection: Connection, content_id: str) -> None:
-    """Note that a content is no leftover: an artifact has it, or nothing of it is there."""
-    connection.execute(delete(LEFTOVERS).where(LEFTOVERS.c.content_id == content_id))
+    """Note that an artifact has a content: it is no leftover any more.
+
+    Raises:
+        GivenUpError: pieces of it were removed.
+    """
+    _check(connection.execute(delete(LEFTOVERS).where(*_is_kept(content_id))))
 
 
 def let_go(connection: Connection, content_id: str) -> None:
@@ -133,7 +156,16 @@ def let_go(connection: Connection, content_id: str) -> None:
 
 
 def _touch(connection: Connection, content_id: str) -> None:
-    connection.execute(update(LEFTOVERS).where(LEFTOVERS.c.content_id == content_id).values(touched_time=_now()))
+    _check(connection.execute(update(LEFTOVERS).where(*_is_kept(content_id)).values(touched_time=_now())))
+
+
+def _is_kept(content_id: str) -> tuple[ColumnElement[bool], ...]:
+    return LEFTOVERS.c.content_id == content_id, LEFTOVERS.c.touched_time != _GIVEN_UP
+
+
+def _check(changed: CursorResult[Any]) -> None:
+    if not changed.rowcount:
+        raise GivenUpError
 
 
 def _now() -> int:

@@ -15,6 +15,7 @@ from runcontext.artifacts.database.contents import (
     CHUNK_BYTES,
     Content,
     Contents,
+    GivenUpError,
     PieceMissingError,
     claim,
     let_go,
@@ -77,6 +78,12 @@ class DatabaseRepository:
         try:
             with open(local_path, "rb") as file:
                 self._upload(file, artifact_path, on_bytes)
+        except GivenUpError:
+            message = (
+                f"{artifact_path} of {self._uri} was not kept: the upload stood still for a day, or this machine's"
+                " clock is wrong by as much, and others have removed what was sent; upload it again"
+            )
+            raise StoreUnavailableError(message) from None
         except OSError as error:
             message = (
                 f"cannot read {local_path} to keep it as {artifact_path} in {self._uri}: {error.strerror or error}"
