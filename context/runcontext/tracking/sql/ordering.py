@@ -11,7 +11,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import ColumnElement, and_, case, false, func, literal, or_
+from sqlalchemy import ColumnElement, and_, case, func, literal
 
 from runcontext.tracking.search import Ordering
 from runcontext.tracking.search.matching import USER_TAG
@@ -78,12 +78,18 @@ def keys_of(
 
 
 def after(keys: Sequence[Key]) -> ColumnElement[bool]:
-    """Say that a run stands after a position: beyond it by the first key, or level there and so on by the next."""
-    condition: ColumnElement[bool] = false()
-    for key in reversed(keys):
-        beyond = key.column > key.position if key.is_ascending else key.column < key.position
-        condition = or_(beyond, and_(key.column == key.position, condition))
-    return condition
+    """Say that a run stands after a position: beyond it by the first key by which it is not level.
+
+    It is one list however many keys there are, since SQLite's parser has no room for conditions within each other.
+    """
+    decisions: list[tuple[ColumnElement[bool], int]] = []
+    for key in keys:
+        above, below = key.column > key.position, key.column < key.position
+        decisions += [(above, int(key.is_ascending)), (below, int(not key.is_ascending))]
+    first = keys[0]
+    # What the list says of the first key, in a form that an index can answer.
+    bound = first.column >= first.position if first.is_ascending else first.column <= first.position
+    return and_(bound, case(*decisions, else_=0) == 1)
 
 
 def _columns(
