@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from sqlalchemy import event
 from tests.places.sql_places import ENGINES, batch, new_run, opened, uri_of
 
 from runcontext.record import RunStatus
@@ -175,6 +176,37 @@ def test_answers_and_pages_are_those_of_memory(store: SqlStore, searches: int) -
         assert _pages(store.search_runs, query) == expected, query
         found += bool(expected[0])
     assert found > searches // 4
+
+
+def test_a_search_reads_one_moment(store: SqlStore) -> None:
+    """What others log while a search goes on moves no run of its answer, and no page after it skips one."""
+    runs = [store.create_run(new_run(number)) for number in range(3)]
+    for number, run in enumerate(runs):
+        store.log_batch(run, batch(metrics={"loss": float(number)}))
+    seen: list[str] = []
+
+    def log_after_the_order_is_known(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        if "ORDER BY" in statement and not seen:
+            seen.append(statement)
+            with opened(store._address.given.render_as_string(hide_password=False)) as other:
+                other.log_batch(runs[0], batch(2, {"loss": 9.0}))
+
+    event.listen(store._engine, "after_cursor_execute", log_after_the_order_is_known)
+    query = Query(order_by=("metrics.loss",), max_results=1)
+    first = store.search_runs(query)
+    assert [(each.run_id, dict(each.metrics)) for each in first] == [(runs[0].run_id, {"loss": 0.0})]
+    rest = store.search_runs(Query(order_by=query.order_by, page_token=first.token))
+    assert [each.run_id for each in rest] == [runs[1].run_id, runs[2].run_id, runs[0].run_id]
+
+
+def test_as_many_orderings_as_there_may_be_have_pages(store: SqlStore) -> None:
+    """Twenty metrics put runs in order, the last of them alone tells them apart, and each page begins after another."""
+    for number in range(3):
+        metrics = {f"m{each}": 1.0 for each in range(19)} | {"m19": float(number)}
+        store.log_batch(store.create_run(new_run(number)), batch(metrics=metrics))
+    order = tuple(f"metrics.m{each} {'DESC' if each % 2 else 'ASC'}" for each in range(20))
+    pages = _pages(store.search_runs, Query(order_by=order, max_results=1))
+    assert pages == [[f"{number:032x}"] for number in (2, 1, 0)]
 
 
 def test_a_filter_is_data(store: SqlStore) -> None:

@@ -3,7 +3,7 @@
 A SQLite database that is written to is in WAL mode, so that readers never wait for a writer, and its writers queue at
 the beginning of their transaction (``BEGIN IMMEDIATE``; sqlite.org, "Write-Ahead Logging" and "Transaction"). Servers
 are asked for READ COMMITTED, which is what PostgreSQL and SQL Server do by themselves: MySQL's own level makes runs
-that begin side by side deadlock.
+that begin side by side deadlock. Who reads with several statements asks for REPEATABLE READ, and SQLite does no other.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ __all__ = [
     "open_engine",
     "prepare_file",
     "reported",
+    "snapshot",
     "writing",
 ]
 
@@ -134,6 +135,11 @@ def _arguments(address: Address) -> dict[str, Any]:
 def writing(engine: Engine) -> Engine:
     """Give the same engine, for transactions that write: on SQLite they queue where they begin."""
     return engine.execution_options(**{_WRITES: True})
+
+
+def snapshot(engine: Engine) -> Engine:
+    """Give the same engine, for transactions whose statements all read what the first of them found."""
+    return engine if engine.dialect.name == "sqlite" else engine.execution_options(isolation_level="REPEATABLE READ")
 
 
 def prepare_file(address: Address, engine: Engine) -> None:

@@ -104,9 +104,11 @@ _FAMILIES = (
         # Classes: connections, rollbacks (deadlocks), resources. Then a server that stops or starts, a cancelled query,
         # a lock or an answer that did not come in time, a standby that was the primary until now, a failing disk.
         sqlstates=("08", "40", "53", "57P", "57014", "55P03", "HYT", "25006", "58030"),
-        # Full disks and tables, too many connections, locks and deadlocks, a server that stops, one that is read-only.
+        # Full disks and tables, too many connections, locks and deadlocks, a server that stops, one that is read-only,
+        # a table that was upgraded while it was read.
         numbers=(
             *(1021, 1114, 1040, 1203, 1226, 1205, 1213, 1020, 1206, 3572, 1053, 1077, 1927, 4031, 3024, 1290, 1836),
+            1412,
             *_CONNECTION_NUMBERS,
         ),
     ),

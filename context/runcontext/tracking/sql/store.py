@@ -15,7 +15,15 @@ from runcontext.settings import current_settings
 from runcontext.tracking.search import check, encode_token, matches, position_of
 from runcontext.tracking.sql import addresses, reading, searching, upgrading
 from runcontext.tracking.sql import writing as rows
-from runcontext.tracking.sql.engine import check_is_file, file_identity, open_engine, prepare_file, reported, writing
+from runcontext.tracking.sql.engine import (
+    check_is_file,
+    file_identity,
+    open_engine,
+    prepare_file,
+    reported,
+    snapshot,
+    writing,
+)
 from runcontext.tracking.sql.schema import RUNS, VERSION, ExactText
 from runcontext.tracking.store import BatchLimits, RunPage, StoredRun
 
@@ -159,12 +167,15 @@ class SqlStore:
 
     @contextlib.contextmanager
     def _reading(self) -> Iterator[Connection | None]:
-        """Give a transaction that reads, None where there are no tables yet: nothing is made or upgraded for it."""
+        """Give a transaction that reads what there is at one moment: a page ends where its last run stood in the order.
+
+        None where there are no tables yet: nothing is made or upgraded for it.
+        """
         check_is_file(self._address)
         if self._address.file is not None and not os.path.isfile(self._address.file):
             message = f"no database {self.uri}: there is no file {self._address.file}; writing a run makes it"
             raise StoreError(message)
-        with reported(self.uri), self._engine.connect() as connection:
+        with reported(self.uri), snapshot(self._engine).connect() as connection:
             version = upgrading.version_of(connection)
             if version is not None and not upgrading.is_usable(version, self.uri):
                 message = f"{self.uri} has schema {version}, an earlier one than {VERSION}: writing a run upgrades it"
