@@ -131,6 +131,13 @@ def test_the_lock_is_asked_for_within_the_transaction() -> None:
     assert re.findall(r":(\w+)", upgrading.MSSQL_LOCK) == ["name", "milliseconds"]
 
 
+def test_the_version_is_kept_by_hints(dialect: Dialect) -> None:
+    """It has no FOR SHARE and no FOR UPDATE."""
+    for is_shared, hint in ((True, "WITH (HOLDLOCK)"), (False, "WITH (HOLDLOCK, XLOCK)")):
+        words = str(upgrading.locking_version(is_shared=is_shared).compile(dialect=dialect))
+        assert words.endswith(f"FROM runcontext_alembic_version {hint}")
+
+
 def test_urls_of_its_driver() -> None:
     """It is pyodbc unless another is named; a connection string is a secret as a whole."""
     found = addresses.parsed("mssql://u:s3cret@host/runs?driver=ODBC+Driver+18+for+SQL+Server")

@@ -6,19 +6,22 @@ import json
 import shutil
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from alembic.config import Config
 from alembic.script import ScriptDirectory
-from sqlalchemy import inspect, text, update
+from sqlalchemy import inspect, select, text, update
 from tests.places.sql_places import ENGINES, batch, connected, new_run, opened, uri_of
 
 import runcontext
 from runcontext.errors import StoreError
 from runcontext.tracking.sql import upgrading
-from runcontext.tracking.sql.schema import VERSION, VERSIONS
+from runcontext.tracking.sql import writing as rows
+from runcontext.tracking.sql.schema import LATEST_METRICS, VERSION, VERSIONS
 from runcontext.tracking.store import Query
 
 if TYPE_CHECKING:
@@ -139,6 +142,41 @@ def test_a_later_major_version_refuses_this_one(uri: str, another: Callable[[str
             assert "s3cret" not in str(caught.value)
     assert says in _write(uri, "cc" * 16)["error"]
     assert set(_write(uri, "dd" * 16, another("2.0"))["runs"]) == {"00", "bb", "dd"}
+
+
+def test_a_transaction_that_found_a_version_ends_before_it_changes(uri: str) -> None:
+    """Whoever upgrades waits for those who write, and finds what they wrote; who begins then is refused."""
+    upgraded = threading.Event()
+
+    def upgrade() -> None:
+        with connected(uri) as connection:
+            connection.execute(upgrading.locking_version(is_shared=False))
+            connection.execute(update(VERSIONS).values(version_num="2.0"))
+            connection.commit()
+            upgraded.set()
+
+    with opened(uri) as store:
+        run = store.create_run(new_run(1))
+        with ThreadPoolExecutor(1) as pool:
+            with store._writing() as connection:
+                upgrading_it = pool.submit(upgrade)
+                assert not upgraded.wait(0.3)
+                rows.log_batch(connection, run.run_id, batch(metrics={"m": 2.0}))
+            upgrading_it.result(timeout=30)
+        with pytest.raises(StoreError, match=r"has schema 2\.0"):
+            store.log_batch(run, batch(2, metrics={"m": 3.0}))
+    with connected(uri) as connection:
+        assert connection.execute(select(LATEST_METRICS.c.value)).scalars().all() == [2.0]
+
+
+@pytest.mark.parametrize("uri", ENGINES[1:], indirect=True)
+def test_two_who_write_share_the_version(uri: str) -> None:
+    """Nobody who writes waits for another's version."""
+    with opened(uri) as first, opened(uri) as second:
+        run = first.create_run(new_run(1))
+        with first._writing():
+            second.log_batch(run, batch(metrics={"m": 2.0}))
+        assert second.get_run(run.run_id).metrics == {"m": 2.0}
 
 
 @on_every_engine

@@ -145,7 +145,7 @@ class SqlStore:
             self._prepare()
             try:
                 with writing(self._engine).begin() as connection:
-                    if not upgrading.is_usable(upgrading.current_version(connection), self.uri):
+                    if not upgrading.is_usable(upgrading.shared_version(connection), self.uri):
                         message = f"{self.uri} was put back to an earlier version of its tables while it was in use"
                         raise StoreError(message)
                     yield connection

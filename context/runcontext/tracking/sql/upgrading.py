@@ -1,8 +1,10 @@
 """Brings a database to this version of the schema: by the first who writes to it, however many there are at once.
 
 The revisions are Alembic's, below ``migrations``; which one a database has is in a version table of our own. One
-process upgrades, under a lock of the database's, and the others wait for it. MySQL and MariaDB cannot take back a
-half-made schema; each revision is written so that it can be begun again.
+process upgrades, under a lock of the database's, and the others wait for it. Who writes shares the version's row till
+the end of the transaction, and who upgrades has it alone: what is written is of the version that was found. MySQL and
+MariaDB cannot take back a half-made schema; each revision is written so that it can be begun again. There the row is
+let go at the first change of a table, and waited for again where the version itself is changed.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import os
 import zlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import inspect, select, text
 
@@ -21,6 +23,7 @@ from runcontext.tracking.sql.engine import LOCK_SECONDS
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from sqlalchemy import Select
     from sqlalchemy.engine import Connection
 
 _LOCK = "runcontext_schema"
@@ -38,6 +41,21 @@ def version_of(connection: Connection) -> str | None:
 def current_version(connection: Connection) -> str | None:
     """Give the version of a schema that is there, which takes one statement."""
     return connection.execute(select(schema.VERSIONS.c.version_num)).scalar()
+
+
+def shared_version(connection: Connection) -> str | None:
+    """Give the version of a schema that is there, which nobody changes before this transaction ends."""
+    return connection.execute(locking_version(is_shared=True)).scalar()
+
+
+def locking_version(*, is_shared: bool) -> Select[Any]:
+    """Give the statement that keeps the version as it is: for others who keep it too, or for nobody else.
+
+    SQLite has one writer at a time. SQL Server has hints for it (its documentation, "Table Hints").
+    """
+    hint = "WITH (HOLDLOCK)" if is_shared else "WITH (HOLDLOCK, XLOCK)"
+    version = select(schema.VERSIONS.c.version_num).with_hint(schema.VERSIONS, hint, "mssql")
+    return version.with_for_update(read=is_shared)
 
 
 def is_usable(version: str | None, shown: str) -> bool:
@@ -69,9 +87,16 @@ def upgrade(connection: Connection, shown: str) -> None:
         return
     with locked(connection, shown):
         # Who has waited for the lock finds it done.
-        if not is_usable(version_of(connection), shown):
+        if not is_usable(_own_version(connection), shown):
             _run_revisions(connection)
             connection.commit()
+
+
+def _own_version(connection: Connection) -> str | None:
+    """Give the version that a database has once nobody writes any more who goes by it."""
+    if version_of(connection) is None:
+        return None
+    return connection.execute(locking_version(is_shared=False)).scalar()
 
 
 def _run_revisions(connection: Connection) -> None:
