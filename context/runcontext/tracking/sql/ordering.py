@@ -149,13 +149,20 @@ def _checked(position: Any, orderings: Sequence[Ordering]) -> list[Any]:
 
 
 def _is_place(place: Any, ordering: Ordering) -> bool:
-    if not isinstance(place, list) or len(place) != 2 or place[0] not in (_VALUE, _NAN, _MISSING):  # noqa: PLR2004
+    if not isinstance(place, list) or len(place) != 2:  # noqa: PLR2004
         return False
-    value = place[1]
-    if place[0] != _VALUE:
+    rank, value = place
+    if type(rank) is not int or rank not in (_VALUE, _NAN, _MISSING):
+        return False
+    if rank != _VALUE:
         return bool(value == 0) and not (ordering.kind == "attribute" and ordering.key in _ALWAYS_THERE)
-    if ordering.kind == "metric":
-        return isinstance(value, (int, float)) and not isinstance(value, bool) and value == value  # noqa: PLR0124
-    if ordering.is_numeric:
-        return isinstance(value, int) and not isinstance(value, bool) and abs(value) <= LARGEST_INTEGER
-    return isinstance(value, str)
+    return _is_value(value, ordering)
+
+
+def _is_value(value: Any, ordering: Ordering) -> bool:
+    if not ordering.is_numeric:
+        return isinstance(value, str)
+    if ordering.kind == "metric" and isinstance(value, float):
+        return not math.isnan(value)
+    # Compared as it is: a float has no room for every integer.
+    return type(value) is int and abs(value) <= (LARGEST_DOUBLE if ordering.kind == "metric" else LARGEST_INTEGER)
