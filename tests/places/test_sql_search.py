@@ -209,6 +209,23 @@ def test_as_many_orderings_as_there_may_be_have_pages(store: SqlStore) -> None:
     assert pages == [[f"{number:032x}"] for number in (2, 1, 0)]
 
 
+def test_long_patterns_and_many_experiments_are_no_limit_of_an_engine(store: SqlStore) -> None:
+    """A pattern of 60,000 letters, and 70,000 experiments, find what they find in memory."""
+    letters = "a" * 59_000
+    for number, value in enumerate((letters, letters[:-1] + "b", "a")):
+        run = store.create_run(new_run(number, experiment_name=f"\0 {number}"))
+        store.log_batch(run, batch(params={"p": value}))
+    first, second, third = (f"{number:032x}" for number in range(3))
+    for filter_string, expected in (
+        (f"params.p LIKE '{letters}'", [first]),
+        (f"params.p ILIKE '%{letters[1:]}'", [first]),
+        (f"params.p LIKE '{letters[:-1]}_'", [second, first]),
+    ):
+        assert [each.run_id for each in store.search_runs(Query(filter_string=filter_string))] == expected
+    names = (*map(str, range(70_000)), "\0 0", "\0 2")
+    assert _pages(store.search_runs, Query(names, max_results=1)) == [[third], [first]]
+
+
 def test_a_filter_is_data(store: SqlStore) -> None:
     """SQL in a key, a value or a name is looked for, not run."""
     store.create_run(new_run(1))

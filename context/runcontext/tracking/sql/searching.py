@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import ColumnElement, and_, exists, false, func, or_, select, true
 
-from runcontext.tracking.search import Comparison, Ordering, decode_token, parse, parse_order
+from runcontext.resolution import writable
+from runcontext.tracking.search import Comparison, Ordering, decode_token, matches, parse, parse_order
 from runcontext.tracking.search.matching import USER_TAG
 from runcontext.tracking.sql import ordering
 from runcontext.tracking.sql.ordering import LARGEST_INTEGER, TABLES, TEXTS, TIMES
@@ -25,20 +26,26 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Select
 
+    from runcontext.record import RunRecord
     from runcontext.tracking.store import Query
 
 _MOST_LISTED = 1_000
 _MOST_PIECES = 5
+_LONGEST_PIECE = 1_000
 
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """A query, read: comparisons, orderings, and the position after which the page begins, None for the first."""
+    """A query, read: comparisons, orderings, and the position after which the page begins, None for the first.
+
+    ``names`` are those of experiments that are too many for a statement, None where it holds them.
+    """
 
     query: Query
     comparisons: tuple[Comparison, ...]
     orderings: tuple[Ordering, ...]
     position: Any
+    names: frozenset[str] | None
 
     @classmethod
     def of(cls, query: Query) -> Search:
@@ -48,7 +55,18 @@ class Search:
             ValueError: the filter, an ordering or the page token is none.
         """
         comparisons, orderings = parse(query.filter_string), parse_order(query.order_by)
-        return cls(query, comparisons, orderings, decode_token(query))
+        given = query.experiment_names or ()
+        names = frozenset(map(writable, given)) if len(given) > _MOST_LISTED else None
+        return cls(query, comparisons, orderings, decode_token(query), names)
+
+    @property
+    def is_decided_by_statement(self) -> bool:
+        """Whether all that the statement finds fits."""
+        return not self.comparisons and self.names is None
+
+    def fits(self, record: RunRecord) -> bool:
+        """Have the last word on a run that the statement found."""
+        return (self.names is None or record.experiment_name in self.names) and matches(record, self.comparisons)
 
 
 def statement(search: Search, position: Any, most: int, artifact_uri: ColumnElement[str]) -> Select[Any]:
@@ -62,7 +80,7 @@ def statement(search: Search, position: Any, most: int, artifact_uri: ColumnElem
     keys, tables = ordering.keys_of(search.orderings, position, artifact_uri)
     found = select(RUNS.c.run_id).select_from(tables)
     names = search.query.experiment_names
-    if names is not None:
+    if names is not None and search.names is None:
         wanted = select(EXPERIMENTS.c.experiment_id).where(EXPERIMENTS.c.name.in_(names))
         found = found.where(RUNS.c.experiment_id.in_(wanted))
     found = found.where(*(_condition(each, artifact_uri) for each in search.comparisons))
@@ -111,11 +129,11 @@ def _text_condition(column: ColumnElement[str], comparison: Comparison) -> Colum
 def _wider(pattern: str) -> str:
     """Give a pattern that fits whatever ``pattern`` fits, and means the same to LIKE on every engine.
 
-    Plain characters stay, up to the fifth piece; anything else becomes ``%``: escapes and classes of other engines,
-    letters that an engine may not know the case of or count as two.
+    Plain characters stay, the first thousand of each piece, up to the fifth; anything else becomes ``%``: escapes and
+    classes of other engines, letters that an engine may not know the case of or count as two, what is too long for one.
     """
     pieces = re.split(r"[^A-Za-z0-9 .,:;/=+@#-]+", pattern)
-    cut = pieces[:_MOST_PIECES]
+    cut = [each if len(each) <= _LONGEST_PIECE else each[:_LONGEST_PIECE] + "%" for each in pieces[:_MOST_PIECES]]
     return "%".join(cut if len(cut) == len(pieces) else [*cut, ""])
 
 

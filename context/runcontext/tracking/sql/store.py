@@ -12,7 +12,7 @@ from sqlalchemy import case, literal, select
 
 from runcontext.errors import StoreError
 from runcontext.settings import current_settings
-from runcontext.tracking.search import check, encode_token, matches, position_of
+from runcontext.tracking.search import check, encode_token, position_of
 from runcontext.tracking.sql import addresses, reading, searching, upgrading
 from runcontext.tracking.sql import writing as rows
 from runcontext.tracking.sql.engine import (
@@ -185,14 +185,14 @@ class SqlStore:
     def _found(self, connection: Connection, search: Search) -> Iterator[RunRecord]:
         """Give the runs that a query asks for, read some at a time, without regard to its ``max_results``."""
         most = reading.MOST_AT_ONCE
-        if search.query.max_results is not None and not search.comparisons:
+        if search.query.max_results is not None and search.is_decided_by_statement:
             most = min(most, search.query.max_results + 1)
         position = search.position
         while True:
             found = searching.statement(search, position, most, self._artifact_column)
             run_ids = connection.execute(found).scalars().all()
             records = reading.records(connection, run_ids, self._shown_artifact_uri)
-            yield from (each for each in records if matches(each, search.comparisons))
+            yield from filter(search.fits, records)
             if len(run_ids) < most or not records:
                 return
             position = position_of(records[-1], search.orderings)
