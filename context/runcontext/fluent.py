@@ -142,8 +142,12 @@ def get_run(run_id: str, *, tracking_uri: str | os.PathLike[str] | None = None) 
         tracking_uri: where to look: a folder, or the URI of a place; on this machine unless given, where every run is.
 
     Raises:
+        TypeError: ``run_id`` is no text.
         StoreError: there is no such run, or the place cannot be read.
     """
+    if not isinstance(run_id, str):
+        message = f"run_id is {run_id!r}; the id of a run, a text, is expected"
+        raise TypeError(message)
     return _read(tracking_uri, lambda elsewhere: _record(run_id, elsewhere, tracking_uri))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -43,6 +43,14 @@ def test_reading_a_place(tmp_path: Path, form: str) -> None:
         tracking_uri=uri,
     )
     assert ([each.run_name for each in rest], rest.token) == (["Ärger"], None)
+
+
+@pytest.mark.parametrize("run_id", [5, None, b"0"])
+@pytest.mark.parametrize("form", ["sqlite:///{}/runs.db", "{}/store", "http://127.0.0.1:1"])
+def test_an_id_that_is_no_text(tmp_path: Path, form: str, run_id: Any) -> None:
+    """It is the caller's mistake wherever the run is looked for."""
+    with pytest.raises(TypeError, match=f"run_id is {run_id!r}; the id of a run, a text, is expected"):
+        runcontext.get_run(run_id, tracking_uri=form.format(tmp_path))
 
 
 def test_a_relative_database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
