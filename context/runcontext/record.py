@@ -189,7 +189,8 @@ class RunRecord:
     """A run as its store holds it, read at one moment.
 
     ``start_time`` and ``end_time`` are milliseconds since the epoch, UTC; ``end_time`` is None while the run goes on.
-    ``metrics`` holds each metric's latest point: the one of the highest step, the later of equal ones.
+    ``metrics`` holds each metric's latest point: the one of the highest step, the later of equal ones. Tags, params and
+    metrics are in the order of their names: not every place knows another.
 
     - ``path``: the run's folder; None where it was read from a place that is not on this machine.
     - ``remote_id``, ``url``: the id that the place of its tracking URI gave it, and a page there that shows it.
@@ -213,6 +214,12 @@ class RunRecord:
     url: str | None = None
     artifact_uri: str | None = None
     is_mirrored: bool | None = None
+
+    def __post_init__(self) -> None:
+        """Put what has names in the order of these."""
+        for each in ("tags", "params", "metrics"):
+            found = getattr(self, each)
+            object.__setattr__(self, each, MappingProxyType({name: found[name] for name in sorted(found)}))
 
     def __repr__(self) -> str:
         """Show which run, and how it stands."""

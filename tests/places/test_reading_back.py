@@ -15,6 +15,7 @@ from runcontext.errors import StoreError
 from runcontext.testing import new_run, sample_runs
 from runcontext.testing.samples import START
 from runcontext.tracking import places
+from runcontext.tracking.store import Batch, MetricPoint
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,6 +44,20 @@ def test_reading_a_place(tmp_path: Path, form: str) -> None:
         tracking_uri=uri,
     )
     assert ([each.run_name for each in rest], rest.token) == (["Ärger"], None)
+
+
+def test_a_run_has_its_names_in_one_order(tmp_path: Path) -> None:
+    """A folder keeps what was logged in another order than a database, and both give it alike, word by word."""
+    shown = []
+    for uri in (f"sqlite:///{tmp_path}/runs.db", f"{tmp_path}/store"):
+        store = places.open_store(uri)
+        run = store.create_run(new_run("Default", start_time=START, tags={"z": "1", "a": "2"}))
+        points = tuple(MetricPoint(key, 1.0, START, 0) for key in "nm")
+        store.log_batch(run, Batch(1, points, {"y": "1", "b": "2"}, {"x": "1"}))
+        store.close()
+        found = runcontext.get_run(run.run_id, tracking_uri=uri).to_json()
+        shown.append([list(found[each]) for each in ("tags", "params", "metrics")])
+    assert shown == [[["a", "mlflow.runName", "x", "z"], ["b", "y"], ["m", "n"]]] * 2
 
 
 @pytest.mark.parametrize("run_id", [5, None, b"0"])
