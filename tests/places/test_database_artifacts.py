@@ -179,6 +179,24 @@ def test_a_replaced_file_leaves_nothing_behind(repository: DatabaseRepository, e
     assert counts(engine) == (1, 2, 0)
 
 
+def test_a_path_is_a_file_or_a_folder(repository: DatabaseRepository, engine: Engine, tmp_path: Path) -> None:
+    """As in a folder on disk: what would make it both is refused, and leaves what there was."""
+    path = write(tmp_path / "source", b"x")
+    repository.upload_file(path, "a")
+    repository.upload_file(path, "deep/er/b")
+    for clashing, problem in (
+        ("a/b", "a is a file there, and no folder"),
+        ("a/deep/b", "a is a file there, and no folder"),
+        ("deep/er", "it is a folder there"),
+    ):
+        with pytest.raises(StoreError, match=f"{clashing} cannot be kept in .*: {problem}") as caught:
+            repository.upload_file(path, clashing)
+        assert not isinstance(caught.value, StoreUnavailableError)
+    assert [(each.path, each.is_dir) for each in repository.list_artifacts()] == [("a", False), ("deep", True)]
+    assert [(each.path, each.is_dir) for each in repository.list_artifacts("deep")] == [("deep/er", True)]
+    assert counts(engine) == (2, 2, 0)
+
+
 def test_a_reader_gets_one_file_or_the_other(repository: DatabaseRepository, tmp_path: Path) -> None:
     """While a file is replaced over and over, each download is one whole version of it."""
     versions = [write(tmp_path / str(each), bytes([each]) * (30_000 + each)) for each in range(4)]

@@ -29,7 +29,7 @@ from runcontext.errors import StoreError, StoreUnavailableError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from sqlalchemy import Connection
+    from sqlalchemy import ColumnElement, Connection
 
 _MOST_ATTEMPTS = 50
 
@@ -193,6 +193,9 @@ class DatabaseRepository:
         return True, before
 
     def _add(self, connection: Connection, artifact_path: str, key: str, values: dict[str, str | int]) -> None:
+        if self._has(connection, FOLDERS.c.folder_key, artifact_path):
+            message = f"{artifact_path} cannot be kept in {self._uri}: it is a folder there; choose another name"
+            raise StoreError(message)
         try:
             folder_key = self._add_folders(connection, artifact_path)
             row = {"artifact_key": key, "folder_key": folder_key, "root": self._root, "path": artifact_path}
@@ -206,11 +209,23 @@ class DatabaseRepository:
         for count in range(1, len(parts) + 1):
             path = "/".join(parts[:count])
             key = key_of(self._root, path)
-            if connection.scalar(select(FOLDERS.c.folder_key).where(FOLDERS.c.folder_key == key)) is None:
+            if not self._has(connection, FOLDERS.c.folder_key, path):
+                self._check_is_no_file(connection, path, artifact_path)
                 row = {"folder_key": key, "parent_key": parent, "root": self._root, "path": path}
                 connection.execute(insert(FOLDERS).values(**row))
             parent = key
         return parent
+
+    def _check_is_no_file(self, connection: Connection, path: str, artifact_path: str) -> None:
+        if self._has(connection, ARTIFACTS.c.artifact_key, path):
+            message = (
+                f"{artifact_path} cannot be kept in {self._uri}: {path} is a file there, and no folder; choose another"
+                " name"
+            )
+            raise StoreError(message)
+
+    def _has(self, connection: Connection, keys: ColumnElement[str], path: str) -> bool:
+        return connection.scalar(select(keys).where(keys == key_of(self._root, path))) is not None
 
 
 class _TakenError(Exception):
