@@ -31,7 +31,7 @@ _EXPONENT = r"""'[^']*'|"[^"]*"|`[^`]*`|(?<=[0-9][eE])\+(?=[0-9])"""
 
 
 def parse(filter_string: str) -> tuple[Comparison, ...]:
-    """Read a filter: comparisons joined by AND, nothing for an empty one.
+    """Read a filter: comparisons joined by AND, nothing for an empty one; as in MLflow an AND may join nothing.
 
     Raises:
         ValueError: it is no filter; the message says where, what was found and what is expected.
@@ -40,12 +40,13 @@ def parse(filter_string: str) -> tuple[Comparison, ...]:
         return ()
     reader = _Reader("filter", filter_string)
     found: list[Comparison] = []
+    reader.skip_words("AND")
     while not reader.is_at_end:
-        if found:
-            reader.take_word("AND", "AND between two comparisons (there is no OR and no parentheses), or the end")
         if len(found) == MAX_COMPARISONS:
             reader.fail(f"at most {MAX_COMPARISONS} comparisons")
         found.append(_comparison(reader))
+        if not reader.skip_words("AND") and not reader.is_at_end:
+            reader.fail("AND between two comparisons (there is no OR and no parentheses), or the end")
     return tuple(found)
 
 
@@ -185,12 +186,12 @@ class _Reader:
         """Say whether this is next."""
         return not self.is_at_end and self._tokens[self._next].text == punctuation
 
-    def take_name(self, expected: str) -> tuple[str, bool]:
+    def take_name(self, expected: str, quotes: str = '`"') -> tuple[str, bool]:
         """Take one word or quoted name, and say whether it was quoted."""
         token = self._take(("word", "name", "text"), expected)
         if token.kind == "word":
             return token.text, False
-        if token.text[0] == "'":
+        if token.text[0] not in quotes:
             self.fail(expected, token)
         return token.text[1:-1], True
 
@@ -201,7 +202,7 @@ class _Reader:
             dot = self._take(("punctuation",), expected)
             if self.position != dot.end:
                 self.fail(expected)
-            word, is_quoted = self.take_name(expected)
+            word, is_quoted = self.take_name(expected, "`\"'")
             if is_quoted and (words or self.is_at_dot):
                 self.fail_with(f"a part of a key cannot be in quotes; expected {expected}", dot.end)
             words.append(word)
@@ -245,6 +246,13 @@ class _Reader:
         if token.text.upper() not in ((accepted,) if isinstance(accepted, str) else accepted):
             self.fail(expected, token)
         return token.text.upper()
+
+    def skip_words(self, word: str) -> bool:
+        """Take this word, whatever its case, as often as it is there; say whether it was."""
+        start = self._next
+        while not self.is_at_end and self._tokens[self._next].text.upper() == word:
+            self._next += 1
+        return self._next > start
 
     def fail(self, expected: str, token: _Token | None = None) -> NoReturn:
         """Say what was expected instead of a token, the next unless given."""
