@@ -60,8 +60,7 @@ def start(
     settings = Settings.current(folder)
     put_in_force(settings)
     store, elsewhere = destination.of(tracking_uri or settings.tracking_uri, settings, folder)
-    if elsewhere is not None:
-        destination.check_artifacts(settings)
+    destination.check_artifacts(elsewhere, settings)
     if run_id is not None and run_id != settings.run_id:
         resumed_tags = _start_tags(tags, description, None, None)
         return run.entered(_resumed(store, run_id, outer, resumed_tags, _link(store, run_id, elsewhere, settings)))

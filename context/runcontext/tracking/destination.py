@@ -43,14 +43,18 @@ def of(
     return local.LocalStore.at(settings.local_store, folder), uri
 
 
-def check_artifacts(settings: Settings) -> None:
+def check_artifacts(elsewhere: str | None, settings: Settings) -> None:
     """Check that something serves the scheme of RUNCONTEXT_ARTIFACT_URI, as far as can be told without a network.
+
+    Args:
+        elsewhere: where the run is sent to besides; None for nowhere, and then its artifacts go nowhere either.
+        settings: those of the run.
 
     Raises:
         StoreError: nothing does, or the plugin that was chosen for it is not installed; the message says what is known.
     """
     uri = settings.artifact_uri
-    if uri is None or is_local(uri):
+    if elsewhere is None or uri is None or is_local(uri):
         return
     from runcontext.artifacts import places
     from runcontext.tracking import uris
