@@ -485,6 +485,7 @@ def test_without_a_companion_sync_sends(
     finished = run_script(RUN, env={"RUNCONTEXT_COMPANION": "0"})
 
     assert "still to be sent" in finished.stderr
+    assert "has not answered" not in finished.stderr
     assert place.runs() == []
     sync()
     assert_same(local_run(project), place.runs()[0])

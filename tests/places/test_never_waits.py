@@ -119,9 +119,7 @@ def test_the_end_waits_so_long_and_says_one_line(
     assert seconds < 8
     (line,) = errors.splitlines()
     assert "the run" in line
-    assert "still to be sent" in line
-    assert silent_server in line
-    assert "runcontext sync" in line
+    assert f"still to be sent to {silent_server}, which has not answered within 1 s; `runcontext sync` sends" in line
     assert found["clients"] == []
     assert found["threads"] == 0
 

@@ -66,7 +66,7 @@ class Link:
             _in_vain.discard(self._uri)
         else:
             _in_vain.add(self._uri)
-        self._report(name, found)
+        self._report(name, found, seconds if self._is_being_sent() else 0.0)
 
     def remote(self) -> MirrorState | None:
         """Wait, as long as the end of a run would, until the place has the run; give what is known of it there.
@@ -123,13 +123,13 @@ class Link:
         companion.drain(0.0)
         return True
 
-    def _report(self, name: str, found: MirrorState | None) -> None:
+    def _report(self, name: str, found: MirrorState | None, waited_seconds: float) -> None:
         for warning in () if found is None else found.warnings:
             log.warn_once(warning)
         shown = redact_url(self._uri)
         rest = state.unsent(self._folder, found, is_over=self._is_owner)
         if rest:
-            log.warn_once(f"run {name}: {rest} {self._still_to_be_sent(shown, found)}")
+            log.warn_once(f"run {name}: {rest} {self._still_to_be_sent(shown, found, waited_seconds)}")
         elif found is not None and found.refusals:
             first = found.refusals[0]
             count = len(found.refusals)
@@ -139,9 +139,11 @@ class Link:
                 " the run's folder has all of it"
             )
 
-    def _still_to_be_sent(self, shown: str, found: MirrorState | None) -> str:
+    def _still_to_be_sent(self, shown: str, found: MirrorState | None, waited_seconds: float) -> str:
         why = state.why_not(self._folder, found)
         if not why:
-            return f"still to be sent to {shown}; {state.what_sends(found)}"
+            is_silent = waited_seconds > 0 and (found is None or found.remote_id is None)
+            silence = f", which has not answered within {waited_seconds:g} s" if is_silent else ""
+            return f"still to be sent to {shown}{silence}; {state.what_sends(found)}"
         where = "" if shown in why else f" to {shown}"
         return f"still to be sent{where}: {why}; {state.what_sends(found)}"
