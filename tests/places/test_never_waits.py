@@ -54,6 +54,15 @@ without, silent = ({call: median(row[which][call] for row in runs) for call in r
 report(without=without, silent=silent)
 """
 
+LOADED = """\
+runcontext.start_run(tracking_uri="runs").end()
+known = set(sys.modules)
+run = runcontext.start_run(tracking_uri=sys.argv[1])
+loaded = sorted(set(sys.modules) - known)
+run.end()
+report(loaded=loaded)
+"""
+
 ONE_RUN = """\
 with runcontext.start_run(run_name="the run") as run:
     run.log_metric("m", 1.0)
@@ -105,6 +114,12 @@ def test_no_call_waits_for_a_server_that_never_answers(
         assert found["silent"][call] <= 1.5 * seconds + slack_seconds, (call, found)
     assert found["clients"] == []
     assert found["threads"] == 0
+
+
+def test_a_start_loads_hardly_more(run_program: Callable[..., tuple[Any, str]], silent_server: str) -> None:
+    """With a server's URI start_run() loads what names the run to the companion, and nothing that looks on or reads."""
+    found, _ = run_program(LOADED, silent_server, RUNCONTEXT_SYNC_TIMEOUT="0", RUNCONTEXT_PROVIDERS="user")
+    assert found["loaded"] == ["runcontext.mirror", "runcontext.mirror.asking", "runcontext.tracking.uris"]
 
 
 def test_the_end_waits_so_long_and_says_one_line(

@@ -9,7 +9,6 @@ import time
 
 from runcontext import log
 from runcontext.companion import client
-from runcontext.mirror import state
 from runcontext.program import current_program
 from runcontext.redaction import redact_url
 
@@ -101,10 +100,15 @@ class Link:
         return (found.is_given_up and found.error_at >= asked_at) or self._is_all_sent(found)
 
     def _is_all_sent(self, found: MirrorState | None) -> bool:
+        # Where it is first needed: start_run() needs none of it.
+        from runcontext.mirror import state
+
         return not state.unsent(self._folder, found, is_over=self._is_owner)
 
     def _waited(self, seconds: float, is_enough: Callable[[MirrorState], bool]) -> MirrorState | None:
         """Look until what is known of the run there is enough, or so much time has passed."""
+        from runcontext.mirror import state
+
         until = time.monotonic() + seconds
         pause = _SHORTEST_LOOK_SECONDS
         while True:
@@ -124,6 +128,8 @@ class Link:
         return True
 
     def _report(self, name: str, found: MirrorState | None, waited_seconds: float) -> None:
+        from runcontext.mirror import state
+
         for warning in () if found is None else found.warnings:
             log.warn_once(warning)
         shown = redact_url(self._uri)
@@ -140,6 +146,8 @@ class Link:
             )
 
     def _still_to_be_sent(self, shown: str, found: MirrorState | None, waited_seconds: float) -> str:
+        from runcontext.mirror import state
+
         why = state.why_not(self._folder, found)
         if not why:
             is_silent = waited_seconds > 0 and (found is None or found.remote_id is None)

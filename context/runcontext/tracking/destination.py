@@ -34,12 +34,13 @@ def of(
     """
     if tracking_uri is None or is_local(os.fspath(tracking_uri)):
         return local.LocalStore.at(tracking_uri, folder), None
-    from runcontext.tracking import places
-
     uri = absolute(os.fspath(tracking_uri), folder)
-    problem = places.problem_of(uri, settings)
-    if problem is not None:
-        raise StoreError(problem)
+    if not _is_a_server(uri, settings):
+        from runcontext.tracking import places
+
+        problem = places.problem_of(uri, settings)
+        if problem is not None:
+            raise StoreError(problem)
     return local.LocalStore.at(settings.local_store, folder), uri
 
 
@@ -74,6 +75,14 @@ def is_local(tracking_uri: str) -> bool:
     from runcontext.tracking import uris
 
     return uris.scheme_of(tracking_uri) in _LOCAL_SCHEMES
+
+
+def _is_a_server(uri: str, settings: Settings) -> bool:
+    """Say whether a URI is a sound one of a server that no plugin is to have: nothing else need be loaded to tell."""
+    from runcontext.tracking import uris
+
+    scheme = uris.scheme_of(uri)
+    return scheme in uris.SERVERS and settings.plugin_for(scheme) is None and uris.malformed(uri, scheme) is None
 
 
 def absolute(uri: str, folder: str | None) -> str:

@@ -20,7 +20,7 @@ _FOLDER = "runcontext.tracking.folder:FolderStore"
 _SERVER = "runcontext.tracking.mlflow.server:MLflowServerStore"
 _SQL = "runcontext.tracking.sql:SqlStore"
 
-BUILT_IN = {"file": _FOLDER, "http": _SERVER, "https": _SERVER, **dict.fromkeys(uris.SQL_ENGINES, _SQL)}
+BUILT_IN = {"file": _FOLDER, **dict.fromkeys(uris.SERVERS, _SERVER), **dict.fromkeys(uris.SQL_ENGINES, _SQL)}
 """The schemes that runcontext serves itself -> ``module:attribute``, imported on use; a path is as ``file:``."""
 
 LOCAL = ("file",)

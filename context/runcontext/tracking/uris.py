@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import sys
 
+SERVERS = ("http", "https")
+"""Schemes of MLflow's tracking server."""
+
 SQL_ENGINES = ("sqlite", "postgresql", "mysql", "mariadb", "mssql")
 """Schemes of databases; a driver after a ``+`` is no part of the scheme, as in MLflow's own registry."""
 
@@ -77,7 +80,7 @@ def malformed(uri: str, scheme: str) -> str | None:
         return f"after {whole_scheme}: two slashes are expected"
     if scheme == "sqlite":
         return _malformed_file(rest.removeprefix("//"), whole_scheme.lower().partition("+")[2])
-    return _malformed_server(rest.removeprefix("//")) if scheme in ("http", "https") else _malformed_database(uri)
+    return _malformed_server(rest.removeprefix("//")) if scheme in SERVERS else _malformed_database(uri)
 
 
 def _malformed_server(rest: str) -> str | None:
