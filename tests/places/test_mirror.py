@@ -207,6 +207,20 @@ def test_a_run_is_sent_to_one_place() -> None:
 
 
 @pytest.mark.usefixtures("local")
+def test_a_place_is_known_again_however_it_is_spelt() -> None:
+    """A run that is resumed with the credentials in the URI, or with another case of the host, is at the same place."""
+    shelf = Shelf(uri="http://shelf:5000")
+    with runcontext.start_run(run_name="sent") as run:
+        mirror_of(run, shelf).step()
+    shelf.uri = "HTTP://[redacted]@Shelf:5000/"
+
+    sent(lambda: mirror_of(run, shelf))
+
+    assert shelf.made == 1
+    assert state.is_all_sent(str(run.path), state.read(str(run.path)))
+
+
+@pytest.mark.usefixtures("local")
 def test_a_run_that_was_deleted_there_is_not_made_again() -> None:
     """Somebody deleted it at the place: who sends next says so and what to do, and sends nothing into another."""
     run, shelf = logged_run(), Shelf()

@@ -70,6 +70,29 @@ def test_the_scheme_of_a_uri(uri: str, scheme: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("one", "other", "is_same"),
+    [
+        ("http://h:5000", "HTTP://H:5000/", True),
+        ("http://h:5000", "http://[redacted]@h:5000", True),
+        ("https://h/mlflow", "https://h:443/mlflow/", True),
+        ("https://h/mlflow", "https://h/MLflow", False),
+        ("http://h", "https://h", False),
+        ("http://h:443", "https://h", False),
+        ("http://h/a@b", "http://h/b", False),
+        ("postgresql://ann:[redacted]@DB/runs", "postgresql+psycopg2://db:5432/runs", True),
+        ("postgresql://db/runs?sslmode=require", "postgresql://db/runs", False),
+        ("sqlite:////srv/Runs.db", "sqlite:////srv/runs.db", False),
+        ("plugin://H/x", "plugin://h/x", False),
+        ("plugin:x", "plugin:x", True),
+    ],
+)
+def test_two_uris_of_one_place(one: str, other: str, is_same: bool) -> None:
+    """Who asks, a default port and the case of a host are no part of a place; a path and a query are."""
+    assert uris.is_same_place(one, other) is is_same
+    assert uris.is_same_place(other, one) is is_same
+
+
+@pytest.mark.parametrize(
     "uri",
     [
         "http://127.0.0.1:5000",

@@ -11,6 +11,7 @@ from tests.places.shelf import Shelf, Shelves
 
 import runcontext
 from runcontext.errors import StoreUnavailableError
+from runcontext.mirror.state import MirrorState
 from runcontext.mirror.syncing import Synced, Syncing
 from runcontext.tracking.local import LocalStore
 from runcontext.tracking.store import NewRun, StoredRun
@@ -163,3 +164,46 @@ def test_a_run_inside_another_is_not_waited_for_where_that_is_not_there(local: L
     assert child.status == "failed"
     assert "waits for its parent" in str(child.reason)
     assert len(sync.pauses) == 4
+
+
+@pytest.mark.parametrize(
+    ("known", "given", "opened"),
+    [
+        ("http://127.0.0.1:1", "http://ann:pw@127.0.0.1:1/", "http://ann:pw@127.0.0.1:1/"),
+        ("http://[redacted]@Host:1", "http://ann:pw@host:1", "http://ann:pw@host:1"),
+        ("http://[redacted]@host:1/a@b", "http://ann:pw@other:1", "http://host:1/a@b"),
+        ("http://[redacted]@host:1", None, "http://host:1"),
+    ],
+)
+def test_the_credentials_of_a_place_are_found(
+    local: LocalStore, monkeypatch: pytest.MonkeyPatch, known: str, given: str | None, opened: str
+) -> None:
+    """They are those of the URI that names the same place, however it is spelt, else those of MLflow's variables."""
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "ann")
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "pw")
+    with runcontext.start_run() as run:
+        pass
+    MirrorState({"uri": known}).write(str(run.path))
+    uris = []
+
+    def open_store(uri: str) -> Shelf:
+        uris.append(uri)
+        return Shelf()
+
+    (synced,) = Syncing(local, [given] if given else [], open_store=open_store).run([run.run_id])
+
+    assert (synced.status, synced.uri) == ("sent", known)
+    assert uris == [opened]
+
+
+@pytest.mark.usefixtures("alone")
+def test_credentials_that_nobody_names_are_asked_for(local: LocalStore) -> None:
+    """A place that was given with credentials is not asked without any."""
+    with runcontext.start_run() as run:
+        pass
+    MirrorState({"uri": "http://[redacted]@host:1"}).write(str(run.path))
+
+    (synced,) = Syncing(local, [], open_store=lambda _: Shelf()).run([run.run_id])
+
+    assert synced.status == "failed"
+    assert "the credentials of http://[redacted]@host:1 are not on record: name the whole URI" in str(synced.reason)

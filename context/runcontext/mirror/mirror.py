@@ -21,6 +21,7 @@ from runcontext.resolution import cut
 from runcontext.tracking import local, reading
 from runcontext.tracking.journal import NO_EVENT
 from runcontext.tracking.store import Batch, BatchLimits, NewRun, Refusal, RunUpdate, StoredRun
+from runcontext.tracking.uris import is_same_place
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -75,7 +76,7 @@ class Mirror:
         self._default_experiment = default_experiment
         self._identity = _identity(folder)
         self.state = state.read(folder) or MirrorState({"uri": place})
-        if self.state.uri != place:
+        if not is_same_place(self.state.uri, place):
             message = f"run {self.run_id} is at {self.state.uri} already and cannot be sent to {place} too"
             raise StoreError(message)
         self.state.error, self.state.is_given_up = None, False
@@ -212,10 +213,11 @@ class Mirror:
             return None
         folder = os.path.join(os.path.dirname(self.folder), parent)
         found = state.read(folder)
-        if found is not None and found.uri == self._place and found.remote_id is not None:
+        is_here = found is not None and is_same_place(found.uri, self._place)
+        if found is not None and is_here and found.remote_id is not None:
             return found.remote_id
-        is_given_up = found is not None and (found.is_given_up or found.uri != self._place)
-        if not is_given_up and _destination(folder) == self._place:
+        is_given_up = found is not None and (found.is_given_up or not is_here)
+        if not is_given_up and is_same_place(_destination(folder) or "", self._place):
             message = f"run {self.run_id} waits for its parent {parent} to be made at {self._place}"
             raise ParentNotThereError(message)
         return None

@@ -18,6 +18,7 @@ from runcontext.record import RunStatus
 from runcontext.redaction import MARK, redact_text, redact_url
 from runcontext.resolution import describe_error
 from runcontext.tracking import reading
+from runcontext.tracking.uris import is_same_place, scheme_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -77,7 +78,7 @@ class Syncing:
     ) -> None:
         """Send nothing yet."""
         self._store = store
-        self._whole_uris = {redact_url(uri): uri for uri in uris}
+        self._uris = list(uris)
         self._progress = progress
         self._sleep = sleep
         self._open_store = open_store
@@ -120,7 +121,7 @@ class Syncing:
         name = str(self._identity(run_id).get("run_name", ""))
         if not shown:
             return Synced(run_id, name, "", "failed", "it goes nowhere but here: name the place with --tracking-uri")
-        if is_asked_for and shown != wanted:
+        if is_asked_for and not is_same_place(shown, wanted):
             if not _has_nothing_elsewhere(folder):
                 reason = f"{shown} has it, and a run goes to one place: it is not sent to {wanted}"
                 return Synced(run_id, name, shown, "failed", reason)
@@ -198,7 +199,9 @@ class Syncing:
             self._silent[shown] = reason
 
     def _opened(self, shown: str) -> TrackingStore:
-        whole = self._whole_uris.get(shown, shown)
+        whole = next((uri for uri in self._uris if is_same_place(redact_url(uri), shown)), shown)
+        if scheme_of(whole) in ("http", "https") and MARK in whole and _has_credentials():
+            whole = whole.replace(f"//{MARK}@", "//", 1)
         if MARK in whole:
             message = (
                 f"the credentials of {shown} are not on record: name the whole URI in RUNCONTEXT_TRACKING_URI or with"
@@ -255,6 +258,15 @@ def _sent(folder: str, run_id: str, name: str, shown: str, status: str) -> Synce
         return Synced(run_id, name, shown, status)
     refused = [f"{each['kind']} {each['key']!r} was refused: {each['reason']}" for each in found.refusals]
     return Synced(run_id, name, shown, status, "; ".join(refused) or None, found.url)
+
+
+def _has_credentials() -> bool:
+    """Say whether MLflow's variables, or its file, say who is asking where a URI does not."""
+    from runcontext.tracking.http.credentials import Credentials
+
+    if os.environ.get("MLFLOW_TRACKING_AUTH") or os.environ.get("MLFLOW_TRACKING_AWS_SIGV4"):
+        return True
+    return Credentials(None, os.environ, tuple).auth() is not None
 
 
 def _has_nothing_elsewhere(folder: str) -> bool:

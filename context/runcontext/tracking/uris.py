@@ -28,6 +28,9 @@ DRIVERS = {"postgresql": "psycopg", "mysql": "pymysql", "mariadb": "pymysql", "m
 STRAY_AT = "an @ in a user's name, a password or a database's name is %40"
 """What is wrong with a database's URI in which a password may reach into any part: none of it can be shown."""
 
+_PORTS = {"http": "80", "https": "443", "postgresql": "5432", "mysql": "3306", "mariadb": "3306", "mssql": "1433"}
+"""The port that a URI means which names none."""
+
 _SQLITE_OPTIONS = frozenset(("timeout",))
 _MAX_PORT = 65_535
 _UNRESERVED = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
@@ -65,6 +68,24 @@ def database_part(uri: str) -> str | None:
     """Give what a database's URI says between its host and its query, still encoded; None where it has no such part."""
     _, slash, database = _place(uri).partition("?")[0].partition("/")
     return database if slash else None
+
+
+def is_same_place(one: str, other: str) -> bool:
+    """Say whether two tracking URIs name one place, whoever asks there and however it is spelt.
+
+    What is compared has no secrets: in a query they would tell one place from itself.
+    """
+    return _spelt_alike(one) == _spelt_alike(other)
+
+
+def _spelt_alike(uri: str) -> tuple[str, ...]:
+    scheme = scheme_of(uri)
+    if scheme not in (*SERVERS, *SQL_ENGINES) or not uri.partition("://")[2]:
+        # Only its plugin knows what means the same.
+        return (uri,)
+    named, _, query = _place(uri).partition("?")
+    host, slash, path = named.partition("/")
+    return scheme, host.lower().removesuffix(f":{_PORTS.get(scheme)}"), (slash + path).rstrip("/"), query
 
 
 def malformed(uri: str, scheme: str) -> str | None:
