@@ -8,6 +8,8 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import tempfile
+import textwrap
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -235,6 +237,72 @@ def test_a_full_disk(tmp_path: Path) -> None:
         with pytest.raises(StoreUnavailableError, match="full"):
             store.log_batch(run, batch(params={f"p{each}": "x" * 6_000 for each in range(100)}))
         assert dict(store.get_run(run.run_id).params) == {}
+
+
+@pytest.mark.skipif(not hasattr(os, "setresuid") or os.getuid() != 0, reason="only root can be two users in turn")
+def test_a_file_that_another_user_may_only_read() -> None:
+    """They read what is there each time that they ask, while its owner writes too; who may write is said.
+
+    Nothing is made beside the file by who only reads.
+    """
+    code = textwrap.dedent("""
+        import os, sys
+        from tests.places.sql_places import artifacts_of, batch, new_run, opened
+        from runcontext.errors import StoreError
+        from runcontext.tracking.store import Query
+
+        folder, nobody = sys.argv[1], 65_534
+        uri = f"sqlite:///{folder}/runs.db"
+
+        def read(by_nobody):
+            names = sorted(each.run_name for each in by_nobody.search_runs(Query()))
+            with artifacts_of(by_nobody, first) as repository:
+                return names, [each.path for each in repository.list_artifacts()]
+
+        def become(user):
+            os.setresuid(user, user, 0)
+
+        with opened(uri) as owner, opened(uri) as reader:
+            first = owner.create_run(new_run(1))
+            with artifacts_of(owner, first) as repository:
+                repository.upload_file(__file__, "a.txt")
+            read(owner)  # Nobody may not be able to import what this does.
+            owner.close()
+            os.chmod(f"{folder}/runs.db", 0o444)
+            os.chmod(folder, 0o555)
+            for number in (2, 3):
+                become(nobody)
+                print(read(reader), sorted(os.listdir(folder)))
+                become(0)
+                owner.create_run(new_run(number))
+                if number == 2:
+                    owner.close()
+            become(nobody)
+            print(read(reader))
+            try:
+                reader.create_run(new_run(4))
+            except StoreError as error:
+                print(error)
+            become(0)
+    """)
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        script = Path(folder, "script.py")
+        script.write_text(code)
+        Path(folder, "of").mkdir()
+        command = [sys.executable, str(script), f"{folder}/of"]
+        root = str(Path(__file__).parents[2])
+        done = subprocess.run(
+            command, capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": root}
+        )
+        assert done.stderr == ""
+    lines = done.stdout.splitlines()
+    assert lines[:3] == [
+        "(['run 1'], ['a.txt']) ['runs.db']",
+        "(['run 1', 'run 2'], ['a.txt']) ['runs.db']",
+        "(['run 1', 'run 2', 'run 3'], ['a.txt'])",
+    ]
+    assert "readonly database; check that the file and its folder can be written" in lines[3]
 
 
 def test_what_is_no_database(tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ from runcontext.tracking.sql.problems import (
     reported,
     wrong_options,
 )
+from runcontext.tracking.uris import encoded
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection, Dialect, Engine
@@ -54,6 +55,7 @@ _CONNECT_SECONDS = 10
 _ANSWER_SECONDS = 30
 _PAUSE_SECONDS = 0.01
 _WRITES = "runcontext_writes"
+_SNAPSHOT = "runcontext_snapshot"
 
 _ARGUMENTS: dict[str, dict[str, Any]] = {
     "pysqlite": {"timeout": BUSY_SECONDS},
@@ -118,6 +120,7 @@ def open_engine(address: Address) -> Engine:
     event.listen(engine, "do_connect", functools.partial(_connect, address))
     if address.file is not None:
         event.listen(engine, "connect", _leave_transactions_to_us)
+        event.listen(engine, "checkin", _forget_snapshot)
         event.listen(engine, "begin", _begin)
     return engine
 
@@ -228,7 +231,7 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=_close_files, after_in_child=_leave_connections_to_parent)
 
 
-def _connect(address: Address, dialect: Dialect, _: Any, arguments: Any, options: dict[str, Any]) -> Any:
+def _connect(address: Address, dialect: Dialect, record: Any, arguments: Any, options: dict[str, Any]) -> Any:
     try:
         connection: Any = dialect.connect(*arguments, **options)
     except dialect.loaded_dbapi.Error as error:
@@ -238,12 +241,45 @@ def _connect(address: Address, dialect: Dialect, _: Any, arguments: Any, options
     except (TypeError, ValueError, AttributeError, LookupError) as error:
         # Drivers check little of what they are given.
         raise wrong_options(address, error) from None
+    if address.file is not None and not _is_readable(address.file, dialect, connection):
+        connection.close()
+        record.info[_SNAPSHOT] = True
+        # sqlite.org, "Write-Ahead Logging", "Read-Only Databases".
+        return dialect.connect(f"file:{encoded(address.file, '/')}?mode=ro&immutable=1", uri=True, **options)
     encoding = connection.info.parameter_status("server_encoding") if dialect.driver in _INFORMED else None
     if encoding is not None and encoding not in _ENCODINGS:
         connection.close()
         message = f"{address.shown} has the encoding {encoding}, in which texts are lost: create it with ENCODING UTF8"
         raise StoreError(message)
     return connection
+
+
+def _is_readable(file: str, dialect: Dialect, connection: Any) -> bool:
+    """Say whether a file is read as any other; one in WAL mode is not where nothing can be made or locked beside it.
+
+    True too where its journal holds something: what it says then counts, and the error is the user's to see.
+    """
+    if os.access(file, os.W_OK) and os.access(os.path.dirname(file), os.W_OK):
+        return True
+    try:
+        connection.execute("SELECT 1 FROM sqlite_master").close()
+    except dialect.loaded_dbapi.OperationalError as error:
+        is_about_writing = any(words in str(error) for words in ("readonly database", "unable to open"))
+        return not is_about_writing or _size(f"{file}-wal") > 0
+    return True
+
+
+def _size(file: str) -> int:
+    try:
+        return os.path.getsize(file)
+    except OSError:
+        return 0
+
+
+def _forget_snapshot(_: Any, record: Any) -> None:
+    # SQLite takes such a file for one that never changes: what is asked next sees what was written since.
+    if record.info.pop(_SNAPSHOT, False):
+        record.invalidate()
 
 
 def _leave_transactions_to_us(connection: Any, _: Any) -> None:

@@ -37,6 +37,11 @@ class _Family:
 WRITABLE_FOLDER = "check that its folder is there and can be written"
 """What to do where SQLite's file can be neither opened nor made."""
 
+_WRITABLE_FILE = (
+    "check that the file and its folder can be written, also by who only reads while others write: SQLite keeps files"
+    " beside it"
+)
+
 _OPTION_WORDS = ("invalid connection option", "for connection option", "bad value for", "invalid dsn")
 """What PostgreSQL's drivers say of a parameter; only some of it is a ProgrammingError."""
 
@@ -63,10 +68,11 @@ _FAMILIES = (
         sqlstates=("3D000",),
         numbers=(1049,),
     ),
+    _Family(_WRITABLE_FILE, ("readonly database",), is_sqlites=True),
     _Family(
         "grant the user what runs need: SELECT, INSERT, UPDATE and DELETE ON ALL TABLES, on PostgreSQL USAGE ON ALL"
         " SEQUENCES too, and CREATE for the first run",
-        ("permission denied", "permission was denied", "readonly database", "not authorized"),
+        ("permission denied", "permission was denied", "not authorized"),
         sqlstates=("42501",),
         numbers=(1044, 1142, 1143, 1227, 1370),
     ),
