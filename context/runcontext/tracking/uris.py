@@ -80,11 +80,13 @@ def is_same_place(one: str, other: str) -> bool:
 
 def _spelt_alike(uri: str) -> tuple[str, ...]:
     scheme = scheme_of(uri)
-    if scheme not in (*SERVERS, *SQL_ENGINES) or not uri.partition("://")[2]:
+    rest = uri.partition("://")[2]
+    if scheme not in (*SERVERS, *SQL_ENGINES) or not rest:
         # Only its plugin knows what means the same.
         return (uri,)
-    named, _, query = _place(uri).partition("?")
-    host, slash, path = named.partition("/")
+    named, _, query = (rest if scheme in SERVERS else _place(uri)).partition("?")
+    authority, slash, path = named.partition("/")
+    host = authority.rpartition("@")[2]
     return scheme, host.lower().removesuffix(f":{_PORTS.get(scheme)}"), (slash + path).rstrip("/"), query
 
 
