@@ -221,6 +221,26 @@ def test_a_full_store_loses_nothing_once_there_is_room(
     assert " lost" not in finished.stderr
 
 
+def test_a_folder_that_waited_for_room_is_kept_but_for_what_cannot_be(
+    project: Path, environment: dict[str, str]
+) -> None:
+    """Once there is room all of it is there that can be read, and one line names what cannot."""
+    source = f"""{SMALL_FOLDER}
+    import os
+    os.mkdir("given")
+    os.symlink("nothing", "given/gone")
+    os.rename("note.txt", "given/note.txt")
+    run.log_artifact("given")
+    os.unlink("small/ballast")
+    run.end()
+    {SHOW}"""
+    finished = in_small_folder(source, project, {**environment, **FAST})
+    assert "artifacts/given/note.txt" in json.loads(finished.stdout)["files"]
+    assert "given could be kept as an artifact, but the rest was" in finished.stderr
+    assert "given/gone" in finished.stderr
+    assert "given could not be written and is lost" not in finished.stderr
+
+
 def test_what_a_full_store_lost_is_said(project: Path, environment: dict[str, str]) -> None:
     """Where no room is ever made, the program ends as it would, and a warning says how much is lost."""
     source = f"{SMALL_FOLDER}\n    run.end()\n    print('ended', run.status)"

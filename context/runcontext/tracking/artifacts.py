@@ -93,7 +93,7 @@ class Artifacts:
             others = f"; and {len(left_out) - _MOST_NAMED:,} more" if len(left_out) > _MOST_NAMED else ""
             named = "; ".join(map(str, left_out[:_MOST_NAMED]))
             message = f"not all of {source} could be kept as an artifact, but the rest was: {named}{others}"
-            raise OSError(message)
+            raise _LeftOutError(message)
 
     def _copy_folder(
         self, source: str, target: str, around: tuple[tuple[int, int], ...], left_out: list[OSError]
@@ -122,6 +122,9 @@ class Artifacts:
         for target, work in waiting:
             try:
                 work()
+            except _LeftOutError as error:
+                # Whoever logged it was told that it is tried again, and hears the rest here.
+                log.warn_once(str(error))
             except (_NotKeptError, OSError):
                 self._waiting.append((target, work))
 
@@ -140,6 +143,10 @@ class Artifacts:
 
 class _NotKeptError(Exception):
     """The store has no room for an artifact, or is gone; as against a source that cannot be read."""
+
+
+class _LeftOutError(OSError):
+    """Some of a folder cannot be read, and all else of it was kept."""
 
 
 class _Keeping:
