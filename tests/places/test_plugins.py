@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.places.throwaway import Site, new_site
 
-from runcontext import entry_points, plugins
-from runcontext.errors import PluginError
+from runcontext import at_work, entry_points, plugins
+from runcontext.artifacts.mlflow_plugin import MLflowPluginRepository
+from runcontext.errors import PluginError, StoreError
 from runcontext.plugins import ARTIFACT_REPOSITORIES, KINDS, PROVIDERS, REQUEST_HEADERS, TRACKING_STORES
 
 if TYPE_CHECKING:
@@ -358,3 +359,23 @@ def test_a_password_is_not_in_what_a_plugin_says(site: Site) -> None:
     assert "denied: [redacted] is no password" in str(caught.value)
     assert caught.value.__cause__ is None
     assert caught.value.__context__ is None
+
+
+def test_who_runs_is_said_before_it_does(site: Site) -> None:
+    """A listener hears of each call of a plugin's code before it begins, and when it is over, also where it failed."""
+    heard: list[str] = []
+    source = "def Store(*_, **__): raise ValueError(', '.join(heard))\nheard = []\n"
+    module = site.install("loud", source, {MLFLOWS: {"loud": "Store"}})
+    (found,) = of_site(TRACKING_STORES, site)
+    at_work.tell(heard.append)
+    try:
+        builder = plugins.load(found)
+        sys.modules[module].heard = heard
+        with pytest.raises(PluginError, match=r"loud 1\.0"):
+            plugins.build(found)
+        with pytest.raises(StoreError, match=r"theirs could not be built .*, theirs$"):
+            MLflowPluginRepository(builder, "loud://here", plugin="theirs")
+    finally:
+        at_work.tell(None)
+
+    assert heard == [str(found), "", str(found), "", "theirs", ""]

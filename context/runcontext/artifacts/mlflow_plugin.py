@@ -16,6 +16,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from runcontext import at_work
 from runcontext.artifacts.arrival import arriving
 from runcontext.artifacts.paths import checked_folder, checked_path
 from runcontext.artifacts.repository import ArtifactInfo
@@ -170,7 +171,8 @@ class MLflowPluginRepository:
     @contextlib.contextmanager
     def _guarded(self, action: str, path: str = "") -> Iterator[None]:
         try:
-            yield
+            with at_work.running(self._plugin):
+                yield
         except (StoreError, KeyboardInterrupt):
             raise
         except BaseException as error:  # noqa: BLE001 - a plugin may do anything, and exit() is no reason to end
