@@ -352,6 +352,34 @@ def test_two_that_were_made(
     )
 
 
+class Late(ServerSession):
+    """A server that has not answered the first request to make a run, and does it when the next one comes."""
+
+    held: Any = None
+
+    def post(self, path: str, body: Any) -> dict[str, Any]:
+        """Write."""
+        if path.endswith("runs/create"):
+            if self.held is None:
+                self.held = body
+                message = "no answer"
+                raise StoreUnavailableError(message)
+            super().post(path, self.held)
+        return super().post(path, body)
+
+
+def test_a_run_that_was_made_late(mlflow_server: MLflowServer, ask: Callable[..., Any], experiment: str) -> None:
+    """What an abandoned request makes while it is repeated is deleted at once: one of both is the run."""
+    session = Late(mlflow_server.url, environment={}, header_providers=[], auth_providers=[])
+    store = MLflowServerStore(mlflow_server.url, session=session)
+    new = new_run(experiment)
+    run = until_done(lambda: store.create_run(new))
+    store.close()
+    stages = {remote_id: stage for remote_id, stage, _ in ask(mlflow_server, "runs", experiment)}
+    assert sorted(stages.values()) == ["active", "deleted"]
+    assert stages[run.remote_id] == "active"
+
+
 def test_a_run_goes_by_its_id_there(
     mlflow_server: MLflowServer, open_store: OpenStore, ask: Callable[..., Any], experiment: str
 ) -> None:

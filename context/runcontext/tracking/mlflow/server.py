@@ -74,7 +74,9 @@ class MLflowServerStore:
         # Its experiment may have another name by now.
         experiment_id = self._experiment_of(run) if known is None else str(known["info"]["experiment_id"])
         found = self._writer.runs_with_id(run.run_id, [experiment_id])
-        row = known or self._alive(run.run_id, found or self._make(run, experiment_id))[0]
+        if known is None:
+            found = found or self._make(run, experiment_id)
+        row = known or self._alive(run.run_id, found)[0]
         self._delete_empty_twins(run, row, found)
         if run.parent_run_id is not None:
             self._parents[run.run_id] = (run.parent_run_id, run.parent_remote_id)
