@@ -20,12 +20,13 @@ from urllib.parse import quote
 import boto3
 import pytest
 from paramiko import ssh_exception as paramiko_error
-from tests.places import servers_artifacts
+from tests.places import file_systems, servers_artifacts
 from tests.places.servers_artifacts import PASSWORD, SftpServer
 
 from runcontext.artifacts import addresses, failures, s3, schemes, sftp
 from runcontext.artifacts.content import measured
 from runcontext.artifacts.failures import Meaning
+from runcontext.artifacts.files import temporary_name
 from runcontext.artifacts.places import open_repository
 from runcontext.artifacts.progress import nothing
 from runcontext.artifacts.remote import RemoteRepository
@@ -160,12 +161,24 @@ class TestSftp(ArtifactRepositoryContract):
         found.close()
 
 
-class TestMemory(ArtifactRepositoryContract):
-    """A scheme that only fsspec knows keeps the contract: its file system in memory."""
+class TestOtherFiles(ArtifactRepositoryContract):
+    """A scheme that only fsspec knows keeps the contract: one of files and folders."""
+
+    @pytest.fixture
+    def repository(self, tmp_path: Path) -> Iterator[Any]:
+        file_systems.registered()
+        found = open_repository(f"disk://{tmp_path}/artifacts")
+        yield found
+        found.close()
+
+
+class TestOtherObjects(ArtifactRepositoryContract):
+    """A scheme that only fsspec knows keeps the contract: one of objects."""
 
     @pytest.fixture
     def repository(self) -> Iterator[Any]:
-        found = open_repository(f"memory://{uuid.uuid4().hex}/artifacts")
+        file_systems.registered()
+        found = open_repository(f"kept://{uuid.uuid4().hex}/artifacts")
         yield found
         found.close()
 
@@ -545,13 +558,49 @@ def test_an_upload_over_sftp_goes_on_where_it_stopped(
     repository = RemoteRepository(sftp_uri(server, user))
     with pytest.raises(StoreUnavailableError):
         repository.upload_file(str(medium_file), "big.bin")
-    assert [each.path for each in repository.list_artifacts() if not each.path.startswith(".")] == []
+    assert repository.list_artifacts() == []
     cut.write_text(str(MEDIUM - 3 * MEBIBYTE + 65_536), encoding="ascii")
     repository.upload_file(str(medium_file), "big.bin")
     assert [each.path for each in repository.list_artifacts()] == ["big.bin"]
     repository.download_file("big.bin", str(tmp_path / "back"))
     assert (tmp_path / "back").read_bytes() == medium_file.read_bytes()
     repository.close()
+
+
+@pytest.mark.parametrize("place", ["sftp", "disk"])
+def test_what_an_upload_has_left_is_no_artifact(
+    server: Mapping[str, str], user: str, place: str, tmp_path: Path
+) -> None:
+    """It is not listed, and removed once a file of that name has arrived; another name's may be still under way."""
+    file_systems.registered()
+    folder = Path(server["root"]) / user / "mlruns/1/run/artifacts" if place == "sftp" else tmp_path / "artifacts"
+    uri = sftp_uri(server, user) if place == "sftp" else f"disk://{folder}"
+    left = [temporary_name(name, "0" * 32) for name in ("a.bin", "b.bin")]
+    folder.mkdir(parents=True)
+    for each in left:
+        (folder / each).touch()
+    (tmp_path / "x").write_bytes(b"x")
+    repository = RemoteRepository(uri)
+    assert repository.list_artifacts() == []
+    for name in ("a.bin", "c.bin"):
+        repository.upload_file(str(tmp_path / "x"), name)
+    assert [each.path for each in repository.list_artifacts()] == ["a.bin", "c.bin"]
+    assert sorted(each.name for each in folder.iterdir()) == sorted([left[1], "a.bin", "c.bin"])
+    repository.close()
+
+
+def test_a_file_has_its_name_once_it_is_whole(tmp_path: Path) -> None:
+    """Also where only fsspec knows the scheme, if files can be renamed there: the old one stays until then."""
+    file_systems.registered()
+    (tmp_path / "x").write_bytes(b"new")
+    content = measured(str(tmp_path / "x"))
+    files, root = schemes.any_opened(addresses.parsed(f"disk://{tmp_path}/artifacts"))
+    files.write(content, f"{root}/x", nothing)
+    (tmp_path / "x").unlink()
+    with pytest.raises(FileNotFoundError):
+        files.write(content, f"{root}/x", nothing)
+    assert os.listdir(root) == ["x"]
+    assert (Path(root) / "x").read_bytes() == b"new"
 
 
 def test_an_sftp_server_that_is_down_may_come_back(

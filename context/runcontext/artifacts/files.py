@@ -8,6 +8,8 @@ from __future__ import annotations
 import base64
 import binascii
 import contextlib
+import hashlib
+import re
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -67,6 +69,48 @@ class Files(Protocol):
         ...
 
 
+_TEMPORARY = re.compile(r"\.[0-9a-f]{8}-[0-9a-f]{32}\.part")
+
+
+def temporary_name(name: str, unique: str) -> str:
+    """Give what a file is called until it is whole.
+
+    Args:
+        name: its own name.
+        unique: 32 hexadecimal digits, which tell this attempt, or this content, from all others.
+    """
+    return f"{_temporary_prefix(name)}{unique}.part"
+
+
+def is_temporary(name: str) -> bool:
+    """Say whether a file is one that is not whole yet, or that an attempt has left: no artifact."""
+    return _TEMPORARY.fullmatch(name) is not None
+
+
+class Leftovers:
+    """The temporary files that earlier attempts have left: each folder is listed once, since few have any.
+
+    Args:
+        names: lists the names in a folder.
+        remove: removes a file.
+    """
+
+    def __init__(self, names: Callable[[str], Iterable[str]], remove: Callable[[str], object]) -> None:
+        """Look at nothing yet."""
+        self._names = names
+        self._remove = remove
+        self._found: dict[str, list[str]] = {}
+
+    def remove_of(self, folder: str, name: str) -> None:
+        """Remove those of a file that has arrived, whatever their content; what cannot be removed stays."""
+        with contextlib.suppress(Exception):
+            if folder not in self._found:
+                self._found[folder] = [each for each in self._names(folder) if is_temporary(each)]
+            for each in [each for each in self._found[folder] if each.startswith(_temporary_prefix(name))]:
+                self._found[folder].remove(each)
+                self._remove(f"{folder}/{each}")
+
+
 class FsspecFiles:
     """Any fsspec file system.
 
@@ -82,6 +126,7 @@ class FsspecFiles:
         self._system: Any = system
         self._renames = renames
         self._bucket = bucket
+        self._leftovers = Leftovers(lambda folder: (each.name for each in self._listed(folder)), system.rm_file)
 
     def state(self, path: str) -> FileState:
         """Describe a file, as ``Files`` says."""
@@ -93,22 +138,9 @@ class FsspecFiles:
 
     def entries(self, folder: str) -> Iterator[Entry]:
         """List a folder, as ``Files`` says."""
-        self._system.invalidate_cache()
-        try:
-            # Some list a file as if it were in itself.
-            is_file = self._renames and self._system.info(folder)["type"] == "file"
-            found = [] if is_file else self._system.ls(folder, detail=True)
-        except FileNotFoundError:
-            if self._bucket:
-                self._system.info(self._bucket)
-            return
-        except NotADirectoryError:
-            return
-        for info in found:
-            if info["name"].strip("/") != folder.strip("/"):
-                is_dir = info["type"] == "directory"
-                name = info["name"].rstrip("/").rpartition("/")[2]
-                yield Entry(name, is_dir, None if is_dir else info.get("size"))
+        for each in self._listed(folder):
+            if not (self._renames and is_temporary(each.name)):
+                yield each
 
     def read(self, path: str, start: int, end: int, version: str) -> bytes:  # noqa: ARG002 - not every place can tell
         """Give some bytes, as ``Files`` says."""
@@ -126,20 +158,46 @@ class FsspecFiles:
     def close(self) -> None:
         """Leave it to the file system: fsspec's have no way to be closed, and close themselves when nobody has them."""
 
+    def _listed(self, folder: str) -> Iterator[Entry]:
+        self._system.invalidate_cache()
+        try:
+            # Some list a file as if it were in itself.
+            is_file = self._renames and self._system.info(folder)["type"] == "file"
+            found = [] if is_file else self._system.ls(folder, detail=True)
+        except FileNotFoundError:
+            if self._bucket:
+                self._system.info(self._bucket)
+            return
+        except NotADirectoryError:
+            return
+        for info in found:
+            if info["name"].strip("/") != folder.strip("/"):
+                is_dir = info["type"] == "directory"
+                name = info["name"].rstrip("/").rpartition("/")[2]
+                yield Entry(name, is_dir, None if is_dir else info.get("size"))
+
     def _write_and_rename(self, local_path: str, path: str) -> None:
         folder, _, name = path.rpartition("/")
-        temporary = f"{folder}/.{name[:64]}.{secrets.token_hex(8)}.part"
+        temporary = f"{folder}/{temporary_name(name, secrets.token_hex(16))}"
         self._make_folder(folder)
         try:
             self._system.put_file(local_path, temporary)
             if self._system.exists(path):
                 # Not every such place replaces a file when another takes its name.
                 self._system.rm_file(path)
-            self._system.mv(temporary, path)
+            self._rename(temporary, path)
         except BaseException:
             with contextlib.suppress(Exception):
                 self._system.rm_file(temporary)
             raise
+        self._leftovers.remove_of(folder, name)
+
+    def _rename(self, temporary: str, path: str) -> None:
+        try:
+            self._system.mv(temporary, path)
+        except FileNotFoundError as error:
+            message = f"{temporary} is gone: another {path} was sent at the same time"
+            raise ConnectionError(message) from error
 
     def _make_folder(self, folder: str) -> None:
         for _ in range(_MOST_RACES):
@@ -148,6 +206,10 @@ class FsspecFiles:
                 self._system.makedirs(folder, exist_ok=True)
                 return
         self._system.makedirs(folder, exist_ok=True)
+
+
+def _temporary_prefix(name: str) -> str:
+    return f".{hashlib.sha256(name.encode('utf-8', 'surrogateescape')).hexdigest()[:8]}-"
 
 
 def _version(info: Mapping[str, Any]) -> str:

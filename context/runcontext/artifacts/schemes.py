@@ -185,13 +185,15 @@ def ftp_opened(address: Address) -> tuple[Files, str]:
 
 def any_opened(address: Address) -> tuple[Files, str]:
     """Open what fsspec knows and runcontext does not by name, as fsspec takes its URI."""
-    from fsspec import get_filesystem_class
+    from fsspec import AbstractFileSystem, get_filesystem_class
 
     kind: Any = get_filesystem_class(address.scheme)
     uri, decoded = _uri_of(address)
     options = {name: decoded.get(value, value) for name, value in kind._get_kwargs_from_urls(uri).items()}
     path = str(kind._strip_protocol(uri))
-    return FsspecFiles(kind(**options, skip_instance_cache=True), renames=False), path.rstrip("/")
+    # fsspec's own copies what is to be moved, and cannot be relied on.
+    renames = kind.mv is not AbstractFileSystem.mv
+    return FsspecFiles(kind(**options, skip_instance_cache=True), renames=renames), path.rstrip("/")
 
 
 def _uri_of(address: Address) -> tuple[str, dict[Any, str]]:

@@ -9,7 +9,6 @@ ProxyCommand (ssh_config(5)).
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import socket
 import stat
@@ -20,7 +19,7 @@ import paramiko
 
 from runcontext.artifacts.addresses import Address
 from runcontext.artifacts.content import Content, reading
-from runcontext.artifacts.files import Entry, FileState
+from runcontext.artifacts.files import Entry, FileState, Leftovers, is_temporary, temporary_name
 from runcontext.errors import StoreError
 
 _PORT = 22
@@ -40,6 +39,7 @@ class SftpFiles:
         self._client = client
         self._sftp: Any = client.open_sftp()
         self._sftp.get_channel().settimeout(_TIMEOUT_SECONDS)
+        self._leftovers = Leftovers(self._sftp.listdir, self._sftp.remove)
 
     def state(self, path: str) -> FileState:
         """Describe a file, as ``Files`` says."""
@@ -56,6 +56,8 @@ class SftpFiles:
         except FileNotFoundError:
             return
         for found in self._sftp.listdir_attr(folder):
+            if is_temporary(found.filename):
+                continue
             attributes = found
             if stat.S_ISLNK(found.st_mode or 0):
                 with contextlib.suppress(FileNotFoundError):
@@ -76,7 +78,7 @@ class SftpFiles:
         """
         folder, _, name = path.rpartition("/")
         self._make_folders(folder)
-        temporary = f"{folder}/.{_short(name)}-{content.sha256[:32]}.part"
+        temporary = f"{folder}/{temporary_name(name, content.sha256[:32])}"
         try:
             self._append(content, temporary, sent)
         except ConnectionError:
@@ -87,6 +89,7 @@ class SftpFiles:
                 self._sftp.remove(temporary)
             raise
         self._rename(temporary, path, content.size)
+        self._leftovers.remove_of(folder, name)
 
     def close(self) -> None:
         """Close the connection."""
@@ -128,10 +131,11 @@ class SftpFiles:
                 message = f"{temporary} did not arrive whole; connection lost"
                 raise ConnectionError(message)
             self._replace(temporary, path)
-        except FileNotFoundError:
-            # Somebody who sent the same content at the same time has renamed it.
+        except FileNotFoundError as error:
+            # Somebody who sent the same content at the same time has renamed it; or another, and removed it.
             if int(self._sftp.stat(path).st_size) != size:
-                raise
+                message = f"{temporary} is gone: another {path} was sent at the same time"
+                raise ConnectionError(message) from error
 
     def _replace(self, temporary: str, path: str) -> None:
         try:
@@ -212,10 +216,6 @@ def connection_options(address: Address) -> dict[str, Any]:
         "auth_timeout": _TIMEOUT_SECONDS,
         "known_hosts": [os.path.expanduser(each) for each in listed],
     }
-
-
-def _short(text: str) -> str:
-    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:8]
 
 
 def _send_at_once(client: paramiko.SSHClient) -> None:
