@@ -148,7 +148,7 @@ def test_a_good_uri_has_no_problem(uri: str) -> None:
         ("azureml://x", "nothing here serves azureml: `pip install azureml-mlflow` brings it"),
         ("mongodb+srv://h/d", "nothing here serves mongodb+srv: `pip install mlflow-tracking-mongostore` brings it"),
         ("s3://bucket/x", "s3: is a place of artifacts, not of runs; name it in RUNCONTEXT_ARTIFACT_URI"),
-        ("memory://ada:pw-1815@h", "is a place of artifacts"),
+        ("webhdfs://ada:pw-1815@h", "is a place of artifacts"),
     ],
 )
 def test_a_bad_uri_says_where(uri: str, said: str) -> None:
@@ -209,7 +209,7 @@ def test_built_in_stores(tmp_path: Path, uri: str, opened: str) -> None:
         ("file://{}/artifacts", "LocalRepository"),
         ("mlflow-artifacts:/1/artifacts", "ProxiedRepository"),
         ("s3://bucket/x", "RemoteRepository"),
-        ("memory://x", "RemoteRepository"),
+        ("webhdfs://x", "RemoteRepository"),
         ("sqlite:///{}/runs.db/1/artifacts", "DatabaseRepository"),
     ],
 )
@@ -218,6 +218,15 @@ def test_built_in_repositories(tmp_path: Path, uri: str, opened: str) -> None:
     repository = artifact_places.open_repository(uri.format(tmp_path), tracking_uri="http://127.0.0.1:1")
     assert type(repository).__name__ == opened
     repository.close()
+
+
+def test_what_ends_with_the_process_is_no_place() -> None:
+    """It is refused before anything is sent: nobody would find it again."""
+    problem = artifact_places.problem_of("memory://x")
+    assert problem is not None
+    assert "in one process only" in problem
+    with pytest.raises(StoreError, match="in one process only"):
+        artifact_places.open_repository("memory://x")
 
 
 def test_the_schemes_of_fsspec_are_one_list() -> None:

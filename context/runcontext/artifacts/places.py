@@ -38,8 +38,9 @@ _WHO_ELSE = {
     "bos": "`pip install mlflow-baidubce-store-plugin` brings it",
     **dict.fromkeys(("exa+bfs", "exa+bfss"), "`pip install exasol-mlflow-plugin` brings it"),
     **dict.fromkeys((*uris.DATABRICKS_WORDS, "dbfs"), _DATABRICKS),
+    "memory": "it keeps files in one process only, and they are gone with it; a path or s3://BUCKET/PATH lasts",
 }
-"""Who serves a scheme that nothing here does: distributions whose entry points say so."""
+"""Who serves a scheme that nothing here does, or why nobody should: distributions whose entry points say so."""
 
 BY_FSSPEC = {
     "box": "boxfs",

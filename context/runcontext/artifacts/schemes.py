@@ -28,10 +28,10 @@ _NOT_PLACES = frozenset(
     (
         *("arrow_hdfs", "async_wrapper", "asynclocal", "asyncwrapper", "blockcache", "cached", "dask", "data", "dbfs"),
         *("dir", "file", "filecache", "generic", "gist", "git", "github", "hf", "http", "https", "jlab", "jupyter"),
-        *("libarchive", "local", "pyscript", "reference", "simplecache", "tar", "wandb", "zip"),
+        *("libarchive", "local", "memory", "pyscript", "reference", "simplecache", "tar", "wandb", "zip"),
     )
 )
-"""What fsspec knows that keeps no artifacts: local files, readers, wrappers of others."""
+"""What fsspec knows that keeps no artifacts: local files, readers, wrappers of others, and what ends with a process."""
 
 
 @dataclass(frozen=True, slots=True)
