@@ -219,9 +219,21 @@ def everything(artifact_uri: str, **named: object) -> Recorder:
     return Recorder(artifact_uri, **named)
 
 
+def uri_and_tracking_in_place(artifact_uri: str, tracking_uri: str | None, /) -> Recorder:
+    """Build one whose arguments have no names."""
+    return Recorder(artifact_uri, tracking_uri)
+
+
+def in_place_and_by_name(artifact_uri: str, tracking_uri: str | None, /, **named: object) -> Recorder:
+    """Build one that takes what comes after them."""
+    return Recorder(artifact_uri, tracking_uri, **named)
+
+
 @pytest.mark.parametrize(
     ("builder", "expected"),
     [
+        (uri_and_tracking_in_place, (URI, ("http://tracking",), {})),
+        (in_place_and_by_name, (URI, ("http://tracking",), {"registry_uri": "http://tracking"})),
         (uri_alone, (URI, (), {})),
         (uri_and_option, (URI, (None,), {})),
         (uri_and_tracking, (URI, (), {"tracking_uri": "http://tracking"})),
@@ -240,6 +252,22 @@ def test_a_plugin_gets_the_arguments_that_it_takes(builder: Callable[..., Record
 
     adapted(kept)
     assert built[0].called_with == expected
+
+
+def test_a_metaclass_that_hands_everything_on_says_nothing() -> None:
+    """What its class takes counts, as of a registry or a singleton."""
+
+    class Registry(type):
+        def __call__(cls, *given: Any, **named: Any) -> Any:
+            return super().__call__(*given, **named)
+
+    class Registered(Recorder, metaclass=Registry):
+        def __init__(self, artifact_uri: str, tracking_uri: str | None = None) -> None:
+            """Take two, and no more."""
+            super().__init__(artifact_uri, tracking_uri)
+
+    built = adapted(Registered)._repository
+    assert built.called_with == (URI, ("http://tracking",), {})
 
 
 def listing(*rows: object) -> Callable[..., Any]:

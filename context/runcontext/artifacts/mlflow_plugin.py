@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import itertools
 import os
 import posixpath
 import shutil
@@ -56,7 +57,8 @@ class MLflowPluginRepository:
         self._sizes: dict[str, int | None] = {}
         self._several: set[str] = set()
         with self._guarded("be built"):
-            self._repository = builder(artifact_uri, **_accepted(builder, tracking_uri))
+            in_place, named = _accepted(builder, tracking_uri)
+            self._repository = builder(artifact_uri, *in_place, **named)
         self._check_shape()
         self._root = _name_of_root(self._repository.list_artifacts)
 
@@ -201,16 +203,30 @@ def let_mlflow_register() -> None:
         import mlflow.store.artifact.artifact_repository_registry  # noqa: F401 - for what its import does
 
 
-def _accepted(builder: Callable[..., Any], tracking_uri: str | None) -> dict[str, str | None]:
+def _accepted(builder: Callable[..., Any], tracking_uri: str | None) -> tuple[list[str | None], dict[str, str | None]]:
+    """Give what a builder takes beside the artifact URI: what only its place names, and the rest by name."""
     offered = {"tracking_uri": tracking_uri, "registry_uri": tracking_uri}
     try:
-        parameters = inspect.signature(builder).parameters.values()
+        parameters = _parameters(builder)
     except (TypeError, ValueError):  # what is written in C tells nothing; MLflow hands it everything
-        return offered
-    if any(each.kind is each.VAR_KEYWORD for each in parameters):
-        return offered
-    names = {each.name for each in parameters if each.kind in {each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY}}
-    return {name: value for name, value in offered.items() if name in names}
+        return [], offered
+    placed = [each.name for each in parameters[1:] if each.kind is each.POSITIONAL_ONLY]
+    in_place = list(itertools.takewhile(offered.__contains__, placed))
+    rest = {name: value for name, value in offered.items() if name not in in_place}
+    if not any(each.kind is each.VAR_KEYWORD for each in parameters):
+        named = {each.name for each in parameters if each.kind in {each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY}}
+        rest = {name: value for name, value in rest.items() if name in named}
+    return [offered[name] for name in in_place], rest
+
+
+def _parameters(builder: Callable[..., Any]) -> list[inspect.Parameter]:
+    parameters = list(inspect.signature(builder).parameters.values())
+    takes_anything = any(each.kind is each.VAR_KEYWORD for each in parameters)
+    if takes_anything and isinstance(builder, type) and type(builder).__call__ is not type.__call__:
+        # A metaclass that hands on whatever it is given says nothing about what is taken.
+        built: Any = builder
+        return list(inspect.signature(built.__init__).parameters.values())[1:]
+    return parameters
 
 
 def _name_of_root(list_artifacts: Callable[..., Any]) -> str | None:
