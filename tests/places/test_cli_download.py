@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -78,6 +79,30 @@ def test_what_is_not_there_is_said(run_id: str) -> None:
         assert said in done.stderr
         assert done.stdout == ""
         assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_run_without_artifacts_says_so(project: Path) -> None:
+    """Beside the path of the folder, which is empty."""
+    with runcontext.start_run(run_name="empty") as run:
+        pass
+    shutil.rmtree(run.path / "artifacts", ignore_errors=True)
+    done = called("empty", "--to", "there")
+    assert (done.returncode, done.stdout) == (0, f"{project}/there\n")
+    assert "there are no artifacts in" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_link_out_of_the_run_is_not_followed(run_id: str, tmp_path: Path) -> None:
+    """With a destination or without."""
+    secret = tmp_path / "secret.txt"
+    secret.write_text("secret", encoding="utf-8")
+    found = runcontext.get_run(run_id).path
+    assert found is not None
+    (found / "artifacts" / "link").symlink_to(secret)
+    for folder in (None, tmp_path / "copy"):
+        with pytest.raises(runcontext.StoreError, match="link"):
+            runcontext.download_artifacts(run_id, "link", folder)
+    assert not (tmp_path / "copy" / "link").exists()
 
 
 def test_a_program_lists_and_downloads(run_id: str, tmp_path: Path) -> None:

@@ -11,10 +11,10 @@ import subprocess
 import sys
 import threading
 import time
-import uuid
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.places import file_systems
 from tests.places.servers_kept import clean_environment
 from tests.places.throwaway import new_site
 
@@ -247,6 +247,14 @@ def test_folders_without_end_are_refused(tmp_path: Path) -> None:
         transfer.download(Circle({}), None, str(tmp_path / "to"))
 
 
+def test_where_no_folder_can_be_made_is_said(tmp_path: Path) -> None:
+    """A file of that name, or one above it: what is expected is said."""
+    (tmp_path / "file").touch()
+    for folder in ("file", "file/below"):
+        with pytest.raises(StoreError, match=f"cannot download into {tmp_path}/{folder} .* is expected"):
+            transfer.download(Hostile({None: [entry("x")]}), None, str(tmp_path / folder))
+
+
 def test_another_size_than_listed_is_said(tmp_path: Path) -> None:
     """Where the place itself has no way to check."""
     with pytest.raises(StoreUnavailableError, match="listed with 7 bytes and arrived with 5"):
@@ -387,7 +395,8 @@ def test_a_bar_counts_each_byte_once(tmp_path: Path) -> None:
     """Of files that are tried twice, of places that say bytes as they come, and of what is refused none."""
     paths = tree(tmp_path / "0" / "artifacts", 20)
     size = sum((tmp_path / "0" / "artifacts" / path).stat().st_size for path in paths)
-    remote = RemoteRepository(f"memory://{uuid.uuid4().hex}/x")
+    file_systems.registered()
+    remote = RemoteRepository(f"disk://{tmp_path}/there")
     places: list[ArtifactRepository] = [Hostile({}, fails=5), Telling({}, fails=5), remote]
     for number, place in enumerate(places):
         tree(tmp_path / str(number) / "artifacts", 20)

@@ -87,6 +87,19 @@ class LocalRepository:
                 found = [self._info(folder, each) for each in entries if not is_temporary(each.name)]
         return sorted((each for each in found if each is not None), key=lambda each: each.path)
 
+    def path_of(self, path: str | None = None) -> str:
+        """Give where an artifact or a folder of artifacts lies; the root unless given.
+
+        Raises:
+            StoreError: there is none, or it lies elsewhere by a link.
+        """
+        wanted = checked_folder(path, self.uri, is_of_files=True)
+        place = self._place(wanted) if wanted else self._root
+        if wanted and not os.path.exists(place):
+            message = f"there is no artifact {wanted!r} in {self.uri}; `runcontext show RUN` lists them"
+            raise StoreError(message)
+        return place
+
     def close(self) -> None:
         """Let go of nothing: no file stays open."""
 

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import tempfile
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from runcontext.artifacts import transfer
-from runcontext.artifacts.paths import checked_folder
 from runcontext.errors import StoreError
 from runcontext.tracking.store import StoredRun
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from runcontext.artifacts.local import LocalRepository
     from runcontext.artifacts.progress import TransferBar
     from runcontext.artifacts.repository import ArtifactRepository
     from runcontext.record import RunRecord
@@ -35,9 +36,7 @@ def artifacts_of(run: RunRecord, elsewhere: TrackingStore | None) -> Iterator[Ar
         StoreError: it has none there, or nothing here serves where they are.
     """
     if run.path is not None:
-        from runcontext.artifacts.local import LocalRepository
-
-        yield LocalRepository(str(run.path / "artifacts"))
+        yield _lying(run.path)
         return
     if elsewhere is None or run.artifact_uri is None:
         where = "this machine" if elsewhere is None else elsewhere.uri
@@ -64,17 +63,14 @@ def download(
     Raises:
         StoreError: there is no such artifact, or some did not arrive.
     """
+    if folder is None and run.path is not None:
+        return _lying(run.path).path_of(artifact_path)
     with artifacts_of(run, elsewhere) as repository:
-        if folder is None and run.path is not None:
-            return _where_it_lies(str(run.path / "artifacts"), artifact_path, repository)
         target = tempfile.mkdtemp(prefix="runcontext-") if folder is None else folder
         return transfer.download(repository, artifact_path, target, progress=progress, attempts=ATTEMPTS)
 
 
-def _where_it_lies(root: str, artifact_path: str | None, repository: ArtifactRepository) -> str:
-    wanted = checked_folder(artifact_path, repository.uri)
-    path = os.path.join(root, *wanted.split("/")) if wanted else root
-    if wanted and not os.path.exists(path):
-        message = f"there is no artifact {wanted!r} in {repository.uri}; `runcontext show RUN` lists them"
-        raise StoreError(message)
-    return path
+def _lying(run_folder: Path) -> LocalRepository:
+    from runcontext.artifacts.local import LocalRepository
+
+    return LocalRepository(str(run_folder / "artifacts"))

@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from runcontext import log
 from runcontext.artifacts.parallel import in_order
 from runcontext.artifacts.paths import check_windows_takes, checked_folder, checked_path
 from runcontext.errors import StoreError, StoreUnavailableError
@@ -111,7 +112,11 @@ def download(
             return error
         return None
 
-    os.makedirs(root, exist_ok=True)
+    _make(root)
+    if not found and not walk.failures:
+        log.warn_once(
+            f"there are no artifacts in {repository.uri}{f', {wanted}' if wanted else ''}: nothing to download"
+        )
     name = "runcontext-transfer"
     problems = in_order(problem_of, found, workers, name=name, ahead=len(found), stopping=stopping)
     failed = {each.path: problem for each, problem in zip(found, problems, strict=True) if problem is not None}
@@ -166,6 +171,15 @@ class _Walk:
         if path.rpartition("/")[0] != folder:
             message = f"{uri} lists {path!r} as being in {folder or 'its root'!r}: it is not downloaded"
             raise StoreError(message)
+
+
+def _make(folder: str) -> None:
+    try:
+        os.makedirs(folder, exist_ok=True)
+    except OSError as error:
+        reason = error.strerror or error
+        message = f"cannot download into {folder} ({reason}): a folder, or where one can be made, is expected"
+        raise StoreError(message) from error
 
 
 def _target(root: str, info: ArtifactInfo, repository: ArtifactRepository) -> str:
