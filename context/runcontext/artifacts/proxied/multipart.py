@@ -8,11 +8,12 @@ permission: no credential of the tracking server goes there.
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from runcontext.artifacts.parallel import in_order
 from runcontext.artifacts.proxied.address import SERVICE
 from runcontext.errors import StoreError, StoreUnavailableError, StoreUnusableError
 from runcontext.redaction import redact_text
@@ -104,15 +105,11 @@ class Multipart:
         if not isinstance(credentials, list) or len(credentials) != count:
             message = f"the server gave no addresses for the {count} parts of {local_path}"
             raise StoreError(message)
-        with ThreadPoolExecutor(min(_THREADS, count)) as pool:
-            sending = [pool.submit(self._send, local_path, index, each) for index, each in enumerate(credentials)]
-            try:
-                return [each.result() for each in sending]
-            except BaseException:
-                pool.shutdown(cancel_futures=True)
-                raise
+        send = functools.partial(self._send, local_path)
+        return list(in_order(send, enumerate(credentials), min(_THREADS, count), name="runcontext-part"))
 
-    def _send(self, local_path: str, index: int, credential: Mapping[str, Any]) -> dict[str, Any]:
+    def _send(self, local_path: str, numbered: tuple[int, Mapping[str, Any]]) -> dict[str, Any]:
+        index, credential = numbered
         with open(local_path, "rb") as file:
             file.seek(index * self.chunk_bytes)
             data = file.read(self.chunk_bytes)
