@@ -55,6 +55,13 @@ def test_the_folder_is_encoded_and_the_rest_as_it_was(uri: str, found: str, monk
     assert destination.absolute_artifacts(uri, "/srv/a b") == found
 
 
+def test_a_folder_without_odd_characters_is_as_users_write_it() -> None:
+    """It is the same place for who names the file from /."""
+    folder = "/home/josé/a+b=(c),d@e"
+    assert destination.absolute("sqlite:///runs.db", folder) == f"sqlite:///{folder}/runs.db"
+    assert addresses.parsed(f"sqlite:///{folder}/runs.db").shown == f"sqlite:///{folder}/runs.db"
+
+
 @pytest.mark.parametrize(
     ("uri", "name"),
     [

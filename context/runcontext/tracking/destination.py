@@ -16,8 +16,6 @@ _LOCAL_SCHEMES = ("", "file")
 _WORDS = ("databricks", "databricks-uc", "uc")
 """Words that name a place in MLflow, and no folder here either."""
 
-_OF_PATHS = "/\\:"
-
 
 def of(
     tracking_uri: str | os.PathLike[str] | None, settings: Settings, folder: str | None
@@ -99,9 +97,9 @@ def absolute(uri: str, folder: str | None) -> str:
     first, slash, below = rest.partition("/")
     home = os.path.expanduser(first)
     if home != first:
-        return f"{scheme}:///{uris.encoded(home, _OF_PATHS)}{slash}{below}"
+        return f"{scheme}:///{uris.encoded(home, uris.OF_PATHS)}{slash}{below}"
     start = "" if os.path.isabs(rest) else os.path.join(folder or os.sep, "")
-    return f"{scheme}:///{uris.encoded(start, _OF_PATHS)}{rest}"
+    return f"{scheme}:///{uris.encoded(start, uris.OF_PATHS)}{rest}"
 
 
 def absolute_artifacts(uri: str, folder: str | None) -> str:

@@ -25,6 +25,9 @@ DATABASE_FORM = "DIALECT://USER@HOST:PORT/DATABASE"
 DRIVERS = {"postgresql": "psycopg", "mysql": "pymysql", "mariadb": "pymysql", "mssql": "pyodbc"}
 """Engine -> the driver, and its module, that is used where a URI names none; SQLite's is Python's own."""
 
+OF_PATHS = "/:@!$&'()*+,;=\\"
+"""What a file's path may have in a URI as it is (RFC 3986, section 3.3), and the backslash of Windows."""
+
 STRAY_AT = "an @ in a user's name, a password or a database's name is %40"
 """What is wrong with a database's URI in which a password may reach into any part: none of it can be shown."""
 
@@ -33,7 +36,6 @@ _PORTS = {"http": "80", "https": "443", "postgresql": "5432", "mysql": "3306", "
 
 _SQLITE_OPTIONS = frozenset(("timeout",))
 _MAX_PORT = 65_535
-_UNRESERVED = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
 
 
 def scheme_of(uri: str) -> str:
@@ -53,13 +55,14 @@ def scheme_of(uri: str) -> str:
 
 
 def encoded(text: str, kept: str = "") -> str:
-    """Percent-encode what is not to be read as a part of a URI, but for the characters ``kept`` (RFC 3986, section 2).
+    """Percent-encode what may be read as a part of a URI: all but letters, digits, ``-._~`` and what is ``kept``.
 
     Bytes of a file's name that are no UTF-8, which Python holds as surrogates, are themselves again.
     """
-    plain = _UNRESERVED.union(kept)
     return "".join(
-        each if each in plain else "".join(f"%{byte:02X}" for byte in each.encode("utf-8", "surrogateescape"))
+        each
+        if each.isalnum() or each in "-._~" or each in kept
+        else "".join(f"%{byte:02X}" for byte in each.encode("utf-8", "surrogateescape"))
         for each in text
     )
 

@@ -155,7 +155,7 @@ def _written(url: URL, password: str | None, query: list[str]) -> str:
     host = f"[{url.host}]" if ":" in (url.host or "") else url.host or ""
     port = "" if url.port is None else f":{url.port}"
     # A server's database may have a slash in its name; behind it begins what is kept there.
-    kept = "/:" if url.get_backend_name() == "sqlite" else ":"
+    kept = uris.OF_PATHS if url.get_backend_name() == "sqlite" else ":"
     database = "" if url.database is None else f"/{uris.encoded(url.database, kept)}"
     return f"{url.drivername}://{credentials}{host}{port}{database}" + (f"?{'&'.join(query)}" if query else "")
 
