@@ -10,7 +10,7 @@ import select
 import signal
 import sys
 from contextlib import suppress
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING
 
 from runcontext import cli
 
@@ -26,13 +26,13 @@ class Onlooker:
 
     def __init__(self) -> None:
         """Do nothing before the first plugin runs."""
-        self._diverted: tuple[TextIO | None, int | None] | None = None
+        self._stdout: int | None = None
         self._witness: int | None = None
         self._is_alone = False
 
     def __call__(self, name: str) -> None:
         """Let ``name``, or nobody, print to stderr, and let the witness know."""
-        if name and self._diverted is None:
+        if name and self._stdout is None:
             self._divert()
         elif not name:
             self._restore()
@@ -50,22 +50,24 @@ class Onlooker:
             self._witness = None
 
     def _divert(self) -> None:
-        copy = None
+        _flush()
         with suppress(OSError):
-            if sys.stdout is not None:
-                sys.stdout.flush()
-            copy = os.dup(1)
+            self._stdout = os.dup(1)
             os.dup2(2, 1)
-        self._diverted = (sys.stdout, copy)
-        sys.stdout = sys.stderr
 
     def _restore(self) -> None:
-        if self._diverted is not None:
-            sys.stdout, copy = self._diverted
-            self._diverted = None
-            if copy is not None:
-                os.dup2(copy, 1)
-                os.close(copy)
+        if self._stdout is not None:
+            # What a plugin printed is on its way still.
+            _flush()
+            os.dup2(self._stdout, 1)
+            os.close(self._stdout)
+            self._stdout = None
+
+
+def _flush() -> None:
+    with suppress(OSError, ValueError):
+        if sys.stdout is not None:
+            sys.stdout.flush()
 
 
 def _start_witness() -> int | None:
