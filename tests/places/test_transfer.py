@@ -419,6 +419,7 @@ from runcontext.tracking.folder import FolderStore
 class Repository(LocalRepository):
     def upload_file(self, local_path, artifact_path):
         until = time.monotonic() + 60
+        open("begun", "w").close()
         while not os.path.exists("go") and time.monotonic() < until:
             time.sleep(0.02)
         super().upload_file(local_path, artifact_path)
@@ -435,8 +436,9 @@ class Store:
 """
 
 
-def test_sync_shows_a_bar_on_a_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Once an upload has taken a while; what goes into a pipe beside it is the same as ever."""
+@pytest.fixture
+def sync_slowly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], subprocess.Popen[bytes]]:
+    """Give the function that starts to send a run to a place that waits for the file ``project/go``."""
     site = new_site(tmp_path / "site")
     site.install("slow-place", SLOW_PLACE, {"runcontext.tracking_stores": {"slow": "Store"}})
     monkeypatch.setenv("RUNCONTEXT_DISABLED", "1")
@@ -444,14 +446,23 @@ def test_sync_shows_a_bar_on_a_terminal(tmp_path: Path, monkeypatch: pytest.Monk
     with runcontext.start_run(run_name="slow", tracking_uri=str(tmp_path / "project" / ".runcontext")) as run:
         run.log_text("x" * 4_000_000, "weights.txt")
     command = ["sync", run.run_id, "--tracking-uri", f"slow:{tmp_path}/there", "--json"]
+
+    def start(stderr: int) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "runcontext", *command],
+            cwd=tmp_path / "project",
+            env={**clean_environment(tmp_path), "PYTHONPATH": str(site.folder), "TERM": "xterm", "COLUMNS": "100"},
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+        )
+
+    return start
+
+
+def test_sync_shows_a_bar_on_a_terminal(sync_slowly: Callable[[int], subprocess.Popen[bytes]], tmp_path: Path) -> None:
+    """Once an upload has taken a while; what goes into a pipe beside it is the same as ever."""
     terminal, stderr = os.openpty()
-    with subprocess.Popen(
-        [sys.executable, "-m", "runcontext", *command],
-        cwd=tmp_path / "project",
-        env={**clean_environment(tmp_path), "PYTHONPATH": str(site.folder), "TERM": "xterm", "COLUMNS": "100"},
-        stdout=subprocess.PIPE,
-        stderr=stderr,
-    ) as process:
+    with sync_slowly(stderr) as process:
         os.close(stderr)
         shown = read(terminal, until=b"0.0/4.0 MB")
         (tmp_path / "project" / "go").touch()
@@ -461,7 +472,19 @@ def test_sync_shows_a_bar_on_a_terminal(tmp_path: Path, monkeypatch: pytest.Monk
     assert b"sending" in shown
     assert (process.returncode, shown.count(b"runcontext:")) == (0, 0)
     (row,) = json.loads(stdout)["runs"]
-    assert (row["run_id"], row["status"]) == (run.run_id, "sent")
+    assert (row["run_name"], row["status"]) == ("slow", "sent")
+
+
+def test_ctrl_c_ends_sync(sync_slowly: Callable[[int], subprocess.Popen[bytes]], tmp_path: Path) -> None:
+    """At once, however long the upload that is under way would take."""
+    with sync_slowly(subprocess.PIPE) as process:
+        until = time.monotonic() + 60
+        while not (tmp_path / "project" / "begun").exists():
+            assert time.monotonic() < until
+            time.sleep(0.02)
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=30)
+    assert process.returncode == 130
 
 
 def read(terminal: int, until: bytes | None = None) -> bytes:

@@ -5,18 +5,53 @@ Not through ThreadPoolExecutor: the interpreter waits at its end for what that o
 
 from __future__ import annotations
 
+import functools
 import queue
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, wait
-from typing import TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 T = TypeVar("T")
 R = TypeVar("R")
 
+_Task: TypeAlias = "tuple[Callable[[], Any], Future[Any]]"
+
 _GRACE_SECONDS = 0.5
 """How long what is under way has, after Ctrl-C, to see that it is to stop, and to tidy up."""
+
+
+class Crew:
+    """Threads that do what they are given, in the order in which it comes.
+
+    Args:
+        workers: how many there are at most.
+        name: what they are called.
+    """
+
+    def __init__(self, workers: int, *, name: str) -> None:
+        """Start none before there is something to do."""
+        self._workers = workers
+        self._name = name
+        self._tasks: queue.SimpleQueue[_Task | None] = queue.SimpleQueue()
+        self._threads = 0
+
+    def submit(self, work: Callable[[], R]) -> Future[R]:
+        """Have something done."""
+        future: Future[R] = Future()
+        self._tasks.put((work, future))
+        if self._threads < self._workers:
+            self._threads += 1
+            name = f"{self._name}-{self._threads}"
+            threading.Thread(target=_serve, args=(self._tasks,), name=name, daemon=True).start()
+        return future
+
+    def dismiss(self) -> None:
+        """Let the threads go, each when it is done with what was submitted."""
+        for _ in range(self._threads):
+            self._tasks.put(None)
+        self._threads = 0
 
 
 def in_order(
@@ -41,16 +76,11 @@ def in_order(
         ahead: how many may have been taken whose results nobody has taken yet; as many as ``workers`` unless given.
         stopping: is set when the rest need not be done.
     """
-    tasks: queue.SimpleQueue[tuple[T, Future[R]] | None] = queue.SimpleQueue()
+    crew = Crew(workers, name=name)
     waiting: deque[Future[R]] = deque()
-    threads = 0
     try:
         for item in items:
-            waiting.append(Future())
-            tasks.put((item, waiting[-1]))
-            if threads < workers:
-                threads += 1
-                threading.Thread(target=_serve, args=(work, tasks), name=f"{name}-{threads}", daemon=True).start()
+            waiting.append(crew.submit(functools.partial(work, item)))
             if len(waiting) >= (ahead or workers):
                 yield _first(waiting)
         while waiting:
@@ -68,8 +98,7 @@ def in_order(
         wait(waiting, _GRACE_SECONDS)
         raise
     finally:
-        for _ in range(threads):
-            tasks.put(None)
+        crew.dismiss()
 
 
 def _first(waiting: deque[Future[R]]) -> R:
@@ -86,13 +115,13 @@ def _stop(waiting: Iterable[Future[R]], stopping: threading.Event | None) -> Non
         each.cancel()
 
 
-def _serve(work: Callable[[T], R], tasks: queue.SimpleQueue[tuple[T, Future[R]] | None]) -> None:
+def _serve(tasks: queue.SimpleQueue[_Task | None]) -> None:
     while (task := tasks.get()) is not None:
-        item, future = task
+        work, future = task
         if future.set_running_or_notify_cancel():
             try:
-                future.set_result(work(item))
+                future.set_result(work())
             except BaseException as error:  # noqa: BLE001 - whoever waits for it gets it
                 future.set_exception(error)
         # What it holds is not to live until the next comes.
-        del task, item, future
+        del task, work, future

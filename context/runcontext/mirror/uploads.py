@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING
 
 from runcontext import codec
 from runcontext.artifacts import transfer
+from runcontext.artifacts.parallel import Crew
 from runcontext.errors import StoreError, StoreUnavailableError, StoreUnusableError
 from runcontext.files import replace_file
 from runcontext.mirror import state
@@ -49,6 +50,7 @@ class Uploads:
         self._folder = folder
         self._progress = progress
         self._sent = state.manifest(folder)
+        self._count = len(self._sent)
         self._under_way: dict[Artifact, Future[None]] = {}
         self._failed: dict[Artifact, str] = {}
         self._kept_back: dict[Artifact, str] = {}
@@ -56,13 +58,13 @@ class Uploads:
         self._reported: set[Artifact] = set()
         self._arrived: set[str] = set()
         self._repository: ArtifactRepository | None = None
-        self._pool: ThreadPoolExecutor | None = None
+        self._crew: Crew | None = None
         self._look_at = 0.0
 
     @property
     def count(self) -> int:
-        """How many artifacts are there."""
-        return len(self._sent)
+        """How many artifacts have arrived, one that was sent again counted again."""
+        return self._count
 
     @property
     def is_busy(self) -> bool:
@@ -100,6 +102,7 @@ class Uploads:
 
         Raises:
             StoreUnavailableError: something has not arrived; it is sent again.
+            OSError: what has arrived cannot be put on record; it is sent again.
         """
         self._collect()
         if is_over and not self._is_over:
@@ -128,10 +131,12 @@ class Uploads:
 
     def close(self) -> None:
         """Let go of what is on its way; whoever sends next sends it again."""
-        pool, self._pool = self._pool, None
+        crew, self._crew = self._crew, None
         repository, self._repository = self._repository, None
-        if pool is not None:
-            pool.shutdown(wait=False, cancel_futures=True)
+        if crew is not None:
+            for each in self._under_way.values():
+                each.cancel()
+            crew.dismiss()
         if repository is not None:
             repository.close()
 
@@ -143,13 +148,11 @@ class Uploads:
         except StoreError as error:
             self._kept_back[artifact] = str(error)
             return
-        if self._pool is None:
-            self._pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="runcontext-upload")
+        self._crew = self._crew or Crew(_AT_ONCE, name="runcontext-upload")
         path, size, _ = artifact
         file = os.path.join(self._folder, _CONTEXT_FILE) if path == CONTEXT_ARTIFACT else self._file(path)
-        self._under_way[artifact] = self._pool.submit(
-            transfer.send, self._repository, file, path, size_bytes=size, progress=self._progress
-        )
+        send = partial(transfer.send, self._repository, file, path, size_bytes=size, progress=self._progress)
+        self._under_way[artifact] = self._crew.submit(send)
 
     def _file(self, path: str) -> str:
         return os.path.join(self._folder, "artifacts", *path.split("/"))
@@ -161,9 +164,6 @@ class Uploads:
             self._look_at = 0.0
             try:
                 upload.result()
-                state.note_artifact(self._folder, *artifact)
-                self._sent[artifact[0]] = artifact[1:]
-                self._arrived.add(artifact[0])
             except StoreUnavailableError as error:
                 problem = error
             except FileNotFoundError:
@@ -175,8 +175,16 @@ class Uploads:
                 self._failed[artifact] = str(error)
             except Exception as error:  # noqa: BLE001 - whatever a repository raises costs this artifact only
                 self._failed[artifact] = describe_error(error)
+            else:
+                self._note_arrival(artifact)
         if problem is not None:
             raise problem
+
+    def _note_arrival(self, artifact: Artifact) -> None:
+        state.note_artifact(self._folder, *artifact)
+        self._sent[artifact[0]] = artifact[1:]
+        self._arrived.add(artifact[0])
+        self._count += 1
 
     def _context(self) -> list[Artifact]:
         """Put the whole context where it can be sent from, and name it where it is not there as it is now."""

@@ -11,7 +11,7 @@ import contextlib
 import functools
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from runcontext.artifacts.parallel import in_order
 from runcontext.artifacts.proxied.address import SERVICE
@@ -105,14 +105,14 @@ class Multipart:
         if not isinstance(credentials, list) or len(credentials) != count:
             message = f"the server gave no addresses for the {count} parts of {local_path}"
             raise StoreError(message)
-        send = functools.partial(self._send, local_path)
-        return list(in_order(send, enumerate(credentials), min(_THREADS, count), name="runcontext-part"))
-
-    def _send(self, local_path: str, numbered: tuple[int, Mapping[str, Any]]) -> dict[str, Any]:
-        index, credential = numbered
+        # Opened once: one that is replaced meanwhile is not to be sent as a mixture.
         with open(local_path, "rb") as file:
-            file.seek(index * self.chunk_bytes)
-            data = file.read(self.chunk_bytes)
+            send = functools.partial(self._send, file)
+            return list(in_order(send, enumerate(credentials), min(_THREADS, count), name="runcontext-part"))
+
+    def _send(self, file: BinaryIO, numbered: tuple[int, Mapping[str, Any]]) -> dict[str, Any]:
+        index, credential = numbered
+        data = os.pread(file.fileno(), self.chunk_bytes, index * self.chunk_bytes)
         number_of_part = credential["part_number"]
         for attempt in range(_ATTEMPTS):
             try:
