@@ -113,11 +113,13 @@ def section(page: Path, heading: str) -> str:
 def environment(tmp_path: Path) -> dict[str, str]:
     """Give a clean environment in which ``python`` and ``runcontext`` are those of these tests."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(_FOREIGN)}
-    (tmp_path / "home").mkdir()
+    for name in ("home", "tmp"):
+        (tmp_path / name).mkdir()
     return {
         **kept,
         "PATH": os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath))),
         "HOME": str(tmp_path / "home"),
+        "TMPDIR": str(tmp_path / "tmp"),
         "GIT_CONFIG_GLOBAL": os.devnull,
         "GIT_CONFIG_NOSYSTEM": "1",
         "PYTHONUTF8": "1",

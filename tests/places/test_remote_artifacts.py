@@ -254,8 +254,10 @@ def test_a_file_that_changes_while_its_parts_are_sent_is_not_kept(
             file.write(b"x")
 
     def replace(_bytes: int) -> None:
-        (tmp_path / "other").write_bytes(b"other")
-        os.replace(tmp_path / "other", big_file)
+        # Called by the threads of several parts at once.
+        other = tmp_path / uuid.uuid4().hex
+        other.write_bytes(b"other")
+        os.replace(other, big_file)
 
     with pytest.raises(StoreUnavailableError, match="changed while it was sent"):
         repository.upload_file(str(big_file), "big.bin", on_bytes=change)
