@@ -276,7 +276,7 @@ def test_what_is_there_with_the_same_checksum_is_not_fetched_again(tmp_path: Pat
 
 
 SLOW = """
-import sys, time
+import sys, threading, time
 from runcontext.artifacts import ranged, transfer
 from runcontext.artifacts.repository import ArtifactInfo
 from runcontext.errors import StoreError
@@ -305,12 +305,20 @@ class Slow:
                 time.sleep(0.01)
         except StoreError:
             say("stopped")
+            stopped.set()
             raise
 
-if sys.argv[1] == "blocks":
-    list(ranged.blocks(read, 0, 10, 2, 2))
-else:
-    transfer.download(Slow(), None, "to", attempts=4)
+stopped = threading.Event()
+try:
+    if sys.argv[1] == "blocks":
+        list(ranged.blocks(read, 0, 10, 2, 2))
+    else:
+        transfer.download(Slow(), None, "to", attempts=4)
+except KeyboardInterrupt:
+    # Nobody waits for it for long; that it stops is seen here.
+    if sys.argv[1] == "telling":
+        stopped.wait(20)
+    raise
 """
 
 
