@@ -18,7 +18,7 @@ from runcontext.record import RunStatus
 from runcontext.redaction import MARK, redact_text, redact_url
 from runcontext.resolution import describe_error
 from runcontext.tracking import reading
-from runcontext.tracking.uris import is_same_place, scheme_of
+from runcontext.tracking.uris import SERVERS, is_same_place, scheme_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -200,7 +200,7 @@ class Syncing:
 
     def _opened(self, shown: str) -> TrackingStore:
         whole = next((uri for uri in self._uris if is_same_place(redact_url(uri), shown)), shown)
-        if scheme_of(whole) in ("http", "https") and MARK in whole and _has_credentials():
+        if scheme_of(whole) in SERVERS and MARK in whole and _has_credentials():
             whole = whole.replace(f"//{MARK}@", "//", 1)
         if MARK in whole:
             message = (

@@ -79,6 +79,7 @@ class GitsAnswers:
 
     def __init__(self, repository: Repository, command: GitCommand, wanted: Collection[str] = QUESTIONS) -> None:
         self._repository = repository
+        self._git_dir = git_dir_of(repository.root)
         self.command = command
         self._inside: dict[str, GitsAnswers] = {}
         self.lfs_changes: frozenset[str] = frozenset()
@@ -311,13 +312,12 @@ class GitsAnswers:
 
     @cached_property
     def _index(self) -> Index:
-        return look_into_index(self._repository.root, git_dir_of(self._repository.root))
+        return look_into_index(self._repository.root, self._git_dir)
 
     def _questions(self, wanted: Collection[str]) -> dict[str, tuple[str, ...]]:
         path, root = self._repository.main_path, self._repository.root
-        git_dir = git_dir_of(root)
         needless = {
-            "describe": not may_have_tags(None if git_dir is None else common_dir_of(git_dir)),
+            "describe": not may_have_tags(None if self._git_dir is None else common_dir_of(self._git_dir)),
             "lfs": not self._index.has_attributes,
             "index": not self._index.has_submodules,
             "superproject": marked_folder(os.path.dirname(root)) is None,
